@@ -13,6 +13,7 @@ from reconcile.droplets import Droplet, DropletGuid, DropletRecord, PackageGuid
 from reconcile.errors import Unavailable
 from reconcile.lrps import AppGuid
 from reconcile.references import CacheRepositories
+from reconcile.usage import host_of_registry
 
 LIST_WITHIN = 120.0
 """Seconds that a listing of all droplets may take."""
@@ -75,7 +76,7 @@ class DropletUses:
     ) -> None:
         self._records, self._api, self._background = records, api, background
         self._monotonic = monotonic
-        self._hosts = frozenset(each.address.lower() for each in (cache, *cache.former))
+        self._hosts = frozenset(host_of_registry(each.address) for each in (cache, *cache.former))
         self._listed: tuple[float, tuple[NamedCopy, ...]] | None = None
 
     async def list_records(self) -> tuple[DropletRecord, ...]:

@@ -259,7 +259,7 @@ class MigrationGate:
     def _obstacle(self, action: BeginMigration, now: float) -> Outcome | None:
         if self._is_stopping:
             return IN_FLIGHT_LIMIT
-        if action.ended is not None:  # cells cannot start it from its copy, so its app may be down
+        if action.ended is not None or action.is_urgent:  # cells cannot start it from its copy
             return None
         if len(self._migrating) - len(self._parked) >= self._max_in_flight:
             return IN_FLIGHT_LIMIT

@@ -80,6 +80,9 @@ class Reconciler:
         """Whether migrations may start."""
         self.of_ends: list[Callable[[AppGuid, Reason], None]] = []
         """Are told of each migration that has ended: of which app it was, and how it ended."""
+        self.of_failing_former: list[Callable[[AppGuid, CacheGuid, str], None]] = []
+        """Are told of each copy in a former registry that an LRP leaves, since cells cannot pull it: of which
+        app the LRP is, and what they said."""
         process.metrics.outdated_logins.set_function(lambda: self.gate.logins.outdated)
 
     async def recover(self) -> None:
@@ -222,7 +225,7 @@ class Reconciler:
             self._note_known_copy(action)
             self.gate.start(action)
             self._report(key, observed.order, Phase.PREPARED.reason, "")
-        outcome = await apply(action, observed, self._facts, self._ports)
+        outcome = await self._apply(action, observed)
         if not outcome.detail or (outcome.ended is not None and outcome.detail == outcome.ended.detail):
             # In the words that the passes before it have used, or else as its row has it.
             detail = detail_of_migration(observed, outcome.reason, self._rules.cache)
@@ -236,6 +239,23 @@ class Reconciler:
             else:
                 self.gate.end(key, outcome.ended)
         return outcome
+
+    async def _apply(self, action: Action, observed: Observed) -> Outcome:
+        """Carry out an action; tell of a former copy that it takes an LRP from, also if a request fails."""
+        try:
+            return await apply(action, observed, self._facts, self._ports)
+        finally:
+            if isinstance(action, BeginMigration) and action.is_urgent:
+                await self._report_failing_former(action, observed)
+
+    async def _report_failing_former(self, action: BeginMigration, observed: Observed) -> None:
+        former, source = observed.former_copy, observed.original_source
+        has_begun = await self._sources.journal.find_migration(observed.process_guid) is not None
+        if not has_begun or former is None or source is None:
+            return
+        guid = source.cache_guid if former.image is None else former.image.cache_guid
+        for listener in self.of_failing_former:
+            listener(action.lrp.app_guid, guid, action.detail)
 
     def _note_known_copy(self, action: BeginMigration) -> None:
         if action.reason is Reason.SOURCE_UNREACHABLE_KNOWN_COPY_USED:
@@ -282,7 +302,7 @@ class Reconciler:
         cannot_pull = obstacle.reason is Reason.CACHE_REGISTRY_UNHEALTHY or (
             obstacle.reason is Reason.CELLS_NOT_PROVEN and is_refuted
         )
-        if action.instead is not None and cannot_pull:
+        if action.instead is not None and (cannot_pull or action.instead.is_urgent):
             return self._check_start(action.instead, observed)
         if action.reason is Reason.LOGIN_OUTDATED:
             obstacle = replace(obstacle, detail=f"{OUTDATED}: {obstacle.detail}".removesuffix(": "))

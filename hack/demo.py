@@ -132,6 +132,9 @@ class Demo:
         self._tell("migrated", f"the LRP is desired from {rootfs}")
         self._tell("droplet", f"patched, for all that is started from now on: {await self._patched(app)}")
         await self._running(app, migrations=1)
+        await self._daemon.logged(
+            "reconciler.reconciled", process_guid=app.process_guid, reason=Reason.MIGRATED
+        )
         return app
 
     async def _push_image(self, repository: str, tag: str, layer_bytes: int) -> str:

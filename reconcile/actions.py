@@ -63,7 +63,10 @@ class BeginMigration:
         detail: What they said of it.
         asks_source: Whether the source is asked first, and the LRP stays when it has the image no longer.
         renews_login: See `Migration.renews_login`.
-        instead: What is done while cells are known not to pull with the new login; None for nothing.
+        instead: What is done while cells are known not to pull with the new login, or, of an LRP whose copy
+            in a former registry they cannot pull, while anything keeps it from the new one; None for nothing.
+        otherwise: What is done when the source that is asked has the image no longer; None for nothing.
+        is_urgent: Whether nothing of the app runs, nor can it where it is: it waits for no other migration.
     """
 
     lrp: DesiredLrp
@@ -77,6 +80,8 @@ class BeginMigration:
     asks_source: bool = False
     renews_login: bool = False
     instead: "BeginMigration | None" = None
+    otherwise: "CacheImage | VerifyImage | None" = None
+    is_urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from reconcile.actions import BeginMigration, CacheImage, Skip
+from reconcile.actions import CacheImage, Skip
 from reconcile.bindings import is_own, is_staging_known, known_copy
-from reconcile.decide_on_copy import restore
 from reconcile.errors import ErrorCode
-from reconcile.instances import failure_of_pull, is_any_running
+from reconcile.instances import is_any_running
 from reconcile.lrps import DesiredLrp, organization_of
 from reconcile.migration_choice import RETRY_FAILED_AFTER, still_counts, strategy_of
 from reconcile.observed import FormerCopy, Observed, Rules
@@ -25,7 +24,7 @@ class ChosenCopy:
     detail: str = ""
 
 
-Choice = ChosenCopy | CacheImage | Skip | BeginMigration
+Choice = ChosenCopy | CacheImage | Skip
 
 
 def choose_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Choice:
@@ -93,10 +92,7 @@ def _choose_for_former(observed: Observed, lrp: DesiredLrp, former: FormerCopy, 
         return how if isinstance(how, Skip) else ChosenCopy(image, Reason.RUNS_FROM_FORMER_REGISTRY)
     if job is None or _content_of(job) != image.platform_digest or job.state is JobState.CACHED:
         return request_copy(observed, lrp, Reason.COPY_IN_FORMER_REGISTRY, content=image.platform_digest)
-    waiting = _wait_for(observed, lrp, job, rules)
-    if job.state is JobState.FAILED and isinstance(waiting, Skip) and _cannot_start(observed):
-        return restore(observed, lrp, rules)
-    return waiting
+    return _wait_for(observed, lrp, job, rules)
 
 
 def why_not_moved(former: FormerCopy, rules: Rules) -> Skip | None:
@@ -114,10 +110,6 @@ def why_not_moved(former: FormerCopy, rules: Rules) -> Skip | None:
             f"its app is not known to have been staged with its copy in {former.registry}",
         )
     return None
-
-
-def _cannot_start(observed: Observed) -> bool:
-    return failure_of_pull(observed.instances) is not None and not is_any_running(observed.instances)
 
 
 def _content_of(job: CacheJob) -> Digest | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from reconcile.actions import (
     Action,
     BeginMigration,
+    CacheImage,
     Continue,
     Forget,
     GiveRoutesBack,
@@ -18,7 +19,7 @@ from reconcile.actions import (
 )
 from reconcile.bridges import can_have_bridge
 from reconcile.copy_choice import ChosenCopy, choose_copy, request_copy, why_not_moved
-from reconcile.decide_on_copy import decide_on_copy, restore
+from reconcile.decide_on_copy import decide_on_copy, leave_failing_former, restore
 from reconcile.errors import Invalid
 from reconcile.instances import running, stale_instances
 from reconcile.lrps import DesiredLrp, Pull, source_of
@@ -55,8 +56,11 @@ def decide(observed: Observed, rules: Rules) -> Action:
     if observed.is_paused and (observed.is_restoring or not rules.cache.covers(source)):
         return Skip(Reason.PAUSED)
     if observed.is_restoring:
-        return _fall_back(observed, lrp, source, rules)
+        return leave_failing_former(observed, lrp, rules) or _fall_back(observed, lrp, source, rules)
     if observed.is_pinned and not rules.cache.covers(source):
+        back = leave_failing_former(observed, lrp, rules)
+        if back is not None:
+            return back
         where = "" if observed.former_copy is None else f"; it runs from {observed.former_copy.registry}"
         return Skip(Reason.PINNED_TO_SOURCE, f"an operator restored the app to its source{where}")
     return _migrate(observed, lrp, source, rules)
@@ -106,9 +110,26 @@ def _ineligible(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Skip | Non
 
 
 def _migrate(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
-    """Decide the next action on the way to the cached image."""
+    """Decide the next action on the way to the cached image.
+
+    An LRP whose copy in a former registry cells cannot pull goes back to its source first, unless the way to
+    its copy in the present one is free now.
+    """
     if observed.former_copy is not None and (obstacle := why_not_moved(observed.former_copy, rules)):
         return obstacle
+    action, back = _way_to_copy(observed, lrp, source, rules), leave_failing_former(observed, lrp, rules)
+    if back is None:
+        return action
+    match action:
+        case BeginMigration():
+            return replace(action, instead=back)
+        case CacheImage() | VerifyImage():
+            return replace(back, otherwise=action)
+        case _:
+            return back
+
+
+def _way_to_copy(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
     owner_choice = owner_choice_of(lrp.action)
     if owner_choice is OwnerChoice.NONE and observed.binding is not None and observed.binding.opted_in:
         # The staging task asked for it, by a flag that an LRP does not have.

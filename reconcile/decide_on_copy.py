@@ -150,6 +150,22 @@ def _put_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | Non
     )
 
 
+def leave_failing_former(observed: Observed, lrp: DesiredLrp, rules: Rules) -> BeginMigration | None:
+    """Restore an LRP to its source since cells cannot pull its copy in a former registry; None when they can.
+
+    Or while anything of it runs, or while it cannot go back. Its owner may desire it from there again as long
+    as its droplet names that copy: nothing counts how often.
+    """
+    failure = failure_of_pull(observed.instances)
+    if observed.former_copy is None or failure is None or is_any_running(observed.instances):
+        return None
+    action = _way_back(observed, lrp, rules)
+    if not isinstance(action, BeginMigration):
+        return None
+    rounds = max(1, rounds_before(observed))
+    return replace(action, rounds=rounds, detail=failure.detail, asks_source=True, is_urgent=True)
+
+
 def _leave_lost_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
     """Restore an LRP to its source since its copy is incomplete for good; None when it is not."""
     if not must_go_back(observed):

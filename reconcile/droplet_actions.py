@@ -147,8 +147,8 @@ class ObservedDroplet:
         is_restoring: Whether everything goes back to its source, since the private registry does not answer.
         obstacle: Why no droplet is patched now, such as that cells are not known to pull with another login
             than theirs; None when nothing speaks against it.
-        failure: Why an LRP of its app could not start from the copy that the droplet names, and went back to
-            its source; None when none failed.
+        failure: Why an LRP of its app could not start from the copy that the droplet names, in the registry
+            where that is, and went back to its source; None when none failed.
     """
 
     guid: DropletGuid

@@ -50,6 +50,8 @@ class ErrorCode(StrEnum):
     """It failed, or the droplet to be changed is not staged or not of Docker: it answers both alike."""
     CLOUD_CONTROLLER_LINK_REFUSED = "cloud-controller-link-refused"
     """It leads to where neither the client's secret nor its token is sent."""
+    CLOUD_CONTROLLER_QUERY_REFUSED = "cloud-controller-query-refused"
+    """It does not take the parameters of a list, or shows no page so far from the first."""
     CLOUD_CONTROLLER_REFUSED = "cloud-controller-refused"
     CLOUD_CONTROLLER_SCOPE_MISSING = "cloud-controller-scope-missing"
     CLOUD_CONTROLLER_TOKEN_REFUSED = "cloud-controller-token-refused"  # noqa: S105 - a code

@@ -336,7 +336,7 @@ class Reason(StrEnum):
     SOURCE_CREDENTIALS_UNKNOWN = (
         "source-credentials-unknown",
         _FAILED,
-        "it cannot go back, since the login for what it ran from is not known",
+        "the login for its source is not known: it cannot be copied from there, or go back there",
     )
     RETIRED_STALE_INSTANCES = (
         "retired-stale-instances",

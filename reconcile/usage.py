@@ -148,10 +148,10 @@ class UsageSurvey:
         pinned: frozenset[AppGuid],
     ) -> None:
         self._pinned = pinned
-        self._addresses = {_name_of(each.address) for each in (cache, *cache.former)}
+        self._addresses = {host_of_registry(each.address) for each in (cache, *cache.former)}
         self._named: dict[str, set[CacheGuid]] = {}
         for image in images:
-            self._addresses |= {_name_of(image.registry)} if image.registry else set()
+            self._addresses |= {host_of_registry(image.registry)} if image.registry else set()
             for name in (image.cache_guid.lower(), image.digest.hex):
                 self._named.setdefault(name, set()).add(image.cache_guid)
         self._users: dict[CacheGuid, dict[CopyUser, None]] = {}
@@ -264,7 +264,7 @@ class UsageSurvey:
         self._users.setdefault(cache_guid, {})[CopyUser(kind, name)] = None
 
 
-def _name_of(address: str) -> str:
+def host_of_registry(address: str) -> str:
     """Return the host of an address without its port, which may be spelled in several ways."""
     host = canonical_host(address)
     return host.rpartition("]")[0] or host.partition(":")[0]

@@ -162,6 +162,7 @@ def assemble(
         mode,
         health,
         reconciler.of_ends,
+        reconciler.of_failing_former,
     )
     droplets = assemble_droplets(config, opened, rules, parts)
     watcher = Watcher(

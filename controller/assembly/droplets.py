@@ -27,6 +27,7 @@ from controller.verifier import CopyVerifier
 from reconcile.lrps import AppGuid
 from reconcile.observed import Rules
 from reconcile.reasons import Reason
+from reconcile.references import CacheGuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class DropletParts:
     mode: Reachability | NullMode
     health: HealthLoop
     ends: list[Callable[[AppGuid, Reason], None]]
+    failing_former: list[Callable[[AppGuid, CacheGuid, str], None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def assemble_droplets(
     parts.health.of_served_pulls.append(droplets.look_at_waiting)
     pulls.listen(droplets.look_at_waiting)
     parts.ends.append(droplets.migration_ended)
+    parts.failing_former.append(droplets.former_copy_failed)
     opened.control.of_pins.append(droplets.look_at_app)
     opened.control.of_resumption.append(droplets.look_at_all)
     if isinstance(parts.mode, Reachability):

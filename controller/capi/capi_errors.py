@@ -35,6 +35,7 @@ LONGEST_WAIT = 86400
 _MOST_READ = 64 * 1024  # bytes of an error that are looked at
 _NOT_FOUND = "CF-ResourceNotFound"
 _NOT_AUTHORIZED = "CF-NotAuthorized"
+_BAD_QUERY = "CF-BadQueryParameter"
 _RATE_LIMITED = frozenset({"CF-RateLimitExceeded", "CF-RateLimitV2APIExceeded", "CF-UaaRateLimited"})
 
 
@@ -97,7 +98,11 @@ def error_from_answer(answer: ApiAnswer, *, may_have_happened: bool = False) -> 
         case status if status >= 500 or (status >= 400 and not _is_from_cloud_controller(answer)):
             return _unavailable(answer, SYSTEM, detail, may_have_happened=may_have_happened)
         case _:
-            return Invalid(SYSTEM, ErrorCode.CLOUD_CONTROLLER_REFUSED, detail)
+            is_query = title == _BAD_QUERY
+            code = (
+                ErrorCode.CLOUD_CONTROLLER_QUERY_REFUSED if is_query else ErrorCode.CLOUD_CONTROLLER_REFUSED
+            )
+            return Invalid(SYSTEM, code, detail)
 
 
 def error_from_uaa(answer: ApiAnswer, *, client_id: str, secret: str) -> DockerCacheError | None:

@@ -123,6 +123,8 @@ def capi_advice(error: DockerCacheError) -> str:
             return "check that the API uses this UAA, and compare the machines' clocks"
         case Invalid(code=ErrorCode.CLOUD_CONTROLLER_LINK_REFUSED):
             return "correct the address of UAA in Cloud Controller's own config"
+        case Invalid(code=ErrorCode.CLOUD_CONTROLLER_QUERY_REFUSED):
+            return "let Cloud Controller show more of its lists (cc.renderer.max_total_results)"
         case RateLimited():
             return "wait for the time that is named; use a UAA client that nothing else uses"
         case Invalid():

@@ -123,6 +123,7 @@ class Droplets:
         process = dependencies.process
         self._dependencies = dependencies
         self._index, self._orders, self._stagings = known.index, known.orders, known.stagings
+        self._failing = known.failing
         standing, writing = ApiStanding(process), ApiStanding(process)
         watched = replace(dependencies, api=WatchedApi(dependencies.api, standing, writing))
         observer = DropletObserver(watched, known)
@@ -185,6 +186,14 @@ class Droplets:
             droplets = self._index.droplets_of_app(app_guid)
             self._look_at(guid for guid in droplets if self._index.reason_of(guid) in _UNTIL_MIGRATED)
 
+    def former_copy_failed(self, app_guid: AppGuid, cache_guid: CacheGuid, detail: str) -> None:
+        """Look at the droplets of an app of which an LRP leaves a copy in a former registry.
+
+        Cells cannot pull it, and what Cloud Controller desires meanwhile would be desired from there again.
+        """
+        self._failing.put(app_guid, cache_guid, detail)
+        self.look_at_app(app_guid)
+
     def look_at(self, guid: DropletGuid) -> None:
         """Look at a droplet."""
         self._reconciler.look_at(guid)
@@ -214,8 +223,8 @@ class Droplets:
     def place_order(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:
         """Order something for a droplet; return False, and order nothing, while another is waited for."""
         is_placed = self._orders.place(guid, order, listener)
-        if is_placed:
-            self._reconciler.look_at(guid, Priority.URGENT)
+        if is_placed:  # what was just staged goes before it: an app waits for that
+            self._reconciler.look_at(guid, Priority.FRESH)
         return is_placed
 
     def withdraw_order(self, guid: DropletGuid) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from controller.droplets.failing import FailingFormerCopies
 from controller.droplets.held import HeldDroplets
 from controller.droplets.index import DropletIndex
 from controller.droplets.orders import DropletOrders
@@ -17,9 +18,11 @@ class KnownDroplets:
         orders: What operators have ordered.
         stagings: Those that droplets are known to have come from.
         held: Those whose records somebody is about to write.
+        failing: The copies in former registries that cells cannot pull.
     """
 
     index: DropletIndex = field(default_factory=DropletIndex)
     orders: DropletOrders = field(default_factory=DropletOrders)
     stagings: KnownStagings = field(default_factory=KnownStagings)
     held: HeldDroplets = field(default_factory=HeldDroplets)
+    failing: FailingFormerCopies = field(default_factory=FailingFormerCopies)

@@ -30,7 +30,7 @@ from reconcile.records import (
     requester_of_task,
     task_of_requester,
 )
-from reconcile.references import CacheGuid, ImageReference, source_from_rootfs
+from reconcile.references import CacheGuid, CacheRepositories, ImageReference, source_from_rootfs
 from reconcile.staging import owner_choice_of
 
 
@@ -44,7 +44,7 @@ class DropletObserver:
 
     def __init__(self, dependencies: DropletDependencies, known: KnownDroplets) -> None:
         self._dependencies = dependencies
-        self._orders, self._stagings = known.orders, known.stagings
+        self._orders, self._stagings, self._failing = known.orders, known.stagings, known.failing
         self._cache = dependencies.rules.cache
         self.only_images: Mapping[AppGuid, ImageReference] = {}
         """The apps of which the last listing showed one image only, which their current droplets have too."""
@@ -52,7 +52,8 @@ class DropletObserver:
     async def waits(self, guid: DropletGuid) -> Leave | None:
         """Say what a droplet waits for, where Cloud Controller need not be asked for that; else None.
 
-        Its staging is known, and so is what became of the copy that the staging requested.
+        Its staging is known, and so is what became of the copy that the staging requested. What keeps it from
+        naming that copy is recorded at the first look, which asks for the droplet, so that operators see it.
         """
         staging = self._stagings.of(guid)
         if staging is None or self._orders.order_of(guid) is not None:
@@ -69,9 +70,11 @@ class DropletObserver:
         if job.is_open:
             return Leave(Reason.WAITING_FOR_COPY, job.failure)
         username = _username(staging, record, job)
-        if job.cache_guid is None or not (username or _is_seen(staging)):
+        if job.cache_guid is None or not (username or staging.is_seen):
             return None
-        return await self._find_obstacle(binding.app_guid, job.cache_guid, staging, username)
+        obstacle = await self._find_obstacle(binding.app_guid, job.cache_guid, staging, username)
+        is_recorded = record is not None and obstacle is not None and record.reason is obstacle.reason
+        return obstacle if is_recorded else None
 
     async def observe(
         self, guid: DropletGuid, api: CloudControllerApi, *, listed: Droplet | None = None
@@ -120,7 +123,7 @@ class DropletObserver:
             return observed
         username = _username(staging, observed.record, observed.job) or observed.username
         obstacle = await self._find_obstacle(droplet.app_guid, copy.cache_guid, staging, username)
-        if username or _is_seen(staging):
+        if username or (staging is not None and staging.is_seen):
             return replace(observed, obstacle=obstacle)
         with_login = await self._find_obstacle(droplet.app_guid, copy.cache_guid, staging, ANY_USERNAME)
         if (obstacle is None) is (with_login is None):
@@ -146,16 +149,15 @@ class DropletObserver:
         image = image_of_text(droplet.image)
         if image is None or not self._cache.owns(image):
             return observed
-        guid = (self._cache.former_of(image) or self._cache).guid_of(image)
-        record = observed.record
+        former, record = self._cache.former_of(image), observed.record
+        guid = (former or self._cache).guid_of(image)
         if guid is None and record is not None and record.target == droplet.image:
             guid = record.cache_guid
         if guid is not None:
-            dependencies = self._dependencies
             observed = replace(
                 observed,
-                current_copy=await dependencies.images.find_image(guid),
-                failure=await dependencies.obstacles.find_failure(droplet.app_guid, guid),
+                current_copy=await self._dependencies.images.find_image(guid),
+                failure=await self._find_failure(droplet.app_guid, guid, former),
             )
         if record is not None and record.target:
             return observed
@@ -163,6 +165,14 @@ class DropletObserver:
         package = None if droplet.package_guid is None else await api.find_package(droplet.package_guid)
         username = observed.username or ("" if package is None else package.username)
         return replace(observed, siblings=siblings, package=package, username=username)
+
+    async def _find_failure(
+        self, app_guid: AppGuid, guid: CacheGuid, former: CacheRepositories | None
+    ) -> Leave | None:
+        """Say why LRPs of an app could not start from a copy; of one in a former registry as it was there."""
+        if former is not None:
+            return self._failing.why_not_named(app_guid, guid)
+        return await self._dependencies.obstacles.find_failure(app_guid, guid)
 
     def _source_of(self, observed: ObservedDroplet, droplet: Droplet) -> ImageReference | None:
         """Read the image that a droplet names, or named before its first change, or its package names."""
@@ -230,12 +240,14 @@ class DropletObserver:
         newest = await dependencies.copies.find_newest_copy(app_guid, source)
         observed = replace(observed, newest=newest)
         binding = observed.binding
-        if binding is not None and source.digest is None and not is_of_droplet(binding, observed):
+        is_another = binding is not None and source.digest is None and not is_of_droplet(binding, observed)
+        if is_another:  # its copy may not be the droplet's, which then asks for one with the login of an LRP
             has_reference = await self._has_current_reference(droplet, source, api)
             observed = replace(observed, has_current_reference=has_reference)
         is_known = observed.image is not None and not observed.image.missing_since
         is_waiting = observed.job is not None and observed.job.is_open
-        if (is_known or is_waiting) and dependencies.rules.policy.mode is CacheMode.ALL:
+        may_request = is_another or not (is_known or is_waiting)
+        if not may_request and dependencies.rules.policy.mode is CacheMode.ALL:
             return observed
         return await self._observe_lrp(observed, app_guid, source)
 
@@ -270,11 +282,6 @@ def _copy_to_name(observed: ObservedDroplet) -> CachedImage | None:
     """Return the copy that a droplet may come to name: the one it names, that of its job, or an earlier."""
     newest = None if observed.newest is None else observed.newest.image
     return observed.current_copy or observed.image or newest
-
-
-def _is_seen(staging: KnownStaging | None) -> bool:
-    """Whether the task of a staging was seen, so that it is known to have had no login if none is known."""
-    return staging is not None and staging.ended_at is not None
 
 
 def _build_guid(staging: KnownStaging | None, record: DropletRecord | None) -> BuildGuid | None:

@@ -32,6 +32,9 @@ OBSTACLE_PAUSE = 30.0
 """Seconds until the next look at a droplet that was staged lately, and waits for something that nobody
 reports; others are found by the next listing."""
 
+FAILURE_SPREAD = 1.0
+"""Seconds over which looks at droplets are spread that wait until Cloud Controller takes changes again."""
+
 MOST_SAVES = 3
 """Records that one look saves; further ones mean that the decision does not come to rest."""
 
@@ -91,8 +94,13 @@ class DropletReconciler:
 
     def priority_of(self, guid: DropletGuid) -> Priority:
         """Say how soon a droplet with news is looked at: old ones by thousands must not delay new ones."""
-        is_new = self._stagings.is_new(guid, self._process.monotonic())
-        return Priority.FRESH if is_new or self._orders.order_of(guid) is not None else Priority.ROUTINE
+        if self._stagings.is_new(guid, self._process.monotonic()):
+            return Priority.URGENT
+        return Priority.ROUTINE if self._orders.order_of(guid) is None else Priority.FRESH
+
+    def note_look(self, guid: DropletGuid) -> None:
+        """Have a droplet looked at again if what it may wait for is reported while it is being looked at."""
+        self._waiting_for_proof.add(guid)
 
     def note_obstacle(self, guid: DropletGuid, reason: Reason) -> None:
         """Note whether a droplet waits for what is reported."""
@@ -134,6 +142,7 @@ class DropletReconciler:
     async def _look(self, guid: DropletGuid, api: CloudControllerApi) -> None:
         started, order = time.monotonic(), self._orders.order_of(guid)
         before = self._index.reason_of(guid)
+        self.note_look(guid)
         try:
             async with self._held.hold(guid):
                 outcome = await self._reconcile(guid, api)
@@ -158,10 +167,15 @@ class DropletReconciler:
             self._release(guid, outcome)
 
     async def _reconcile(self, guid: DropletGuid, api: CloudControllerApi) -> DropletOutcome:
-        refusal = self._writing.refusal
-        if refusal is not None and self._orders.order_of(guid) is None:  # nothing could be written
-            wait = self._writing.seconds_left + OBSTACLE_PAUSE * random.random()  # noqa: S311 - spreads looks
-            return DropletOutcome(Reason.CLOUD_CONTROLLER_DENIED, refusal.detail, wait)
+        problem, left = self._writing.problem, self._writing.seconds_left
+        if problem is not None and left and self._orders.order_of(guid) is None:  # nothing could be written
+            is_denied = isinstance(problem, Denied)
+            spread = OBSTACLE_PAUSE if is_denied else FAILURE_SPREAD
+            return DropletOutcome(
+                Reason.CLOUD_CONTROLLER_DENIED if is_denied else Reason.CLOUD_CONTROLLER_UNAVAILABLE,
+                problem.detail,
+                left + spread * random.random(),  # noqa: S311 - spreads looks
+            )
         waits = await self._observer.waits(guid)
         if waits is not None:
             return DropletOutcome(waits.reason, waits.detail, waits.retry_after)

@@ -38,8 +38,9 @@ def list_all(connection: Connection) -> tuple[LrpRecord, ...]:
 
 def list_of_app(connection: Connection, app_guid: AppGuid) -> tuple[LrpRecord, ...]:
     """List the records of an app's LRPs, by process GUID."""
-    of_app = select(_lrps).where(_lrps.c.app_guid == app_guid).order_by(_lrps.c.process_guid)
-    return tuple(map(_record, connection.execute(of_app).mappings()))
+    # Sorted here: a database that is to sort may walk all rows by their key instead.
+    of_app = map(_record, connection.execute(select(_lrps).where(_lrps.c.app_guid == app_guid)).mappings())
+    return tuple(sorted(of_app, key=lambda record: record.process_guid))
 
 
 def count_by_reason(connection: Connection) -> dict[Reason, int]:

@@ -18,6 +18,7 @@ from reconcile.actions import (
     VerifyImage,
 )
 from reconcile.apply.action_ports import ActionCopyRecords, ActionPorts, Outcome
+from reconcile.apply.asking_source import why_not_at_source
 from reconcile.apply.beginning import begin, verify_copy
 from reconcile.apply.bridge_changes import change_bridge, clear_orphaned_bridge, update_routes
 from reconcile.apply.journal_rows import close, enter_next
@@ -61,7 +62,7 @@ async def apply(action: Action, observed: Observed, facts: Facts, ports: ActionP
         case VerifyImage():
             return await verify_copy(action, observed, ports)
         case BeginMigration():
-            return await begin(action, observed, facts, ports)
+            return await _begin(action, observed, facts, ports)
         case UpdateLogin():
             return await update_login(action, observed, ports)
         case RetireInstances():
@@ -70,6 +71,14 @@ async def apply(action: Action, observed: Observed, facts: Facts, ports: ActionP
             return await clear_orphaned_bridge(action, ports)
         case Continue():
             return await _continue(action, observed, facts, ports)
+
+
+async def _begin(action: BeginMigration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
+    """Begin a migration, once its source is known to have the image where that is to be asked first."""
+    stays = await why_not_at_source(observed, ports) if action.asks_source else None
+    if stays is None:
+        return await begin(action, observed, facts, ports)
+    return stays if action.otherwise is None else await apply(action.otherwise, observed, facts, ports)
 
 
 async def _continue(action: Continue, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from reconcile.actions import BeginMigration, VerifyImage
 from reconcile.apply.action_ports import ActionPorts, Outcome
-from reconcile.apply.asking_source import why_not_at_source
 from reconcile.apply.journal_rows import enter, note_failure
 from reconcile.apply.replacing import remove_original
 from reconcile.copy_choice import request_of_lrp
@@ -58,10 +57,6 @@ async def _request_again(
 async def begin(action: BeginMigration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     """Write the first row, look for the copy, remember the original source, and take the first step."""
     guid, image = action.lrp.process_guid, action.image
-    if action.asks_source:
-        stays = await why_not_at_source(observed, ports)
-        if stays is not None:
-            return stays
     cache_guid = _cache_guid_of(action, observed)
     row = Migration(
         process_guid=guid,

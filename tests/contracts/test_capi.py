@@ -7,6 +7,7 @@ import base64
 import json
 import uuid
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -242,6 +243,19 @@ class CapiContract:
         first, _, second = answer.headers["X-VCAP-Request-ID"].partition("::")
         assert first == sent
         assert uuid.UUID(second).version == 4
+
+    async def test_what_was_made_until_some_time_can_be_listed_by_page(self, scene: Scene) -> None:
+        until = "2100-01-01T00:00:00Z"
+        for path in ("droplets", "builds"):
+            params = {"order_by": "-created_at", "per_page": "1", "created_ats[lte]": until}
+            some = await scene.call("GET", f"/v3/{path}", params=params)
+            assert some.status_code == 200
+            following = some.json()["pagination"]["next"]
+            if following is not None:
+                assert parse_qs(urlsplit(following["href"]).query)["created_ats[lte]"] == [until]
+            before = params | {"created_ats[lte]": "2000-01-01T00:00:00Z"}
+            none = await scene.call("GET", f"/v3/{path}", params=before)
+            assert none.json()["resources"] == []
 
     async def test_a_rate_limit_is_told_in_three_headers_or_not_at_all(self, scene: Scene) -> None:
         answer = await scene.call("GET", "/v3/droplets?per_page=1")

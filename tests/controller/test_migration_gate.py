@@ -8,7 +8,7 @@ from controller.control import OperatorControl
 from controller.event_cache import LrpEventCache
 from controller.login_renewal import UPDATES_A_SECOND
 from controller.metrics import Metrics
-from controller.migration_gate import GateDependencies, MigrationGate
+from controller.migration_gate import IN_FLIGHT_LIMIT, GateDependencies, MigrationGate
 from controller.workqueue import WorkQueue
 from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
@@ -484,6 +484,15 @@ async def test_an_app_that_cells_cannot_start_goes_on_whatever_the_private_regis
         scene.gate.why_not_start(BeginMigration(LRP, None, 1, Goal.CACHE, ended=Reason.NOT_PULLED), NOW)
         is None
     )
+
+
+def test_an_lrp_that_is_down_on_a_copy_that_cells_cannot_pull_waits_for_no_place(scene: Scene) -> None:
+    for key in (C, D):
+        scene.gate.start(beginning(key))
+    back = BeginMigration(LRP, None, 1, Goal.SOURCE)
+
+    assert scene.gate.why_not_start(back, NOW) == IN_FLIGHT_LIMIT
+    assert scene.gate.why_not_start(replace(back, is_urgent=True), NOW) is None
 
 
 class TestUpdatingLogins:

@@ -31,7 +31,7 @@ from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.copying_ports import CopiedImage, IndexContents, ResolvedImage, TargetState
 from reconcile.current_stagings import CurrentStaging
-from reconcile.errors import Invalid, Unavailable
+from reconcile.errors import Invalid, NotFound, Unavailable
 from reconcile.facts import SourceLoginPulls, StagingFacts
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Pull, Secret, source_of
@@ -68,11 +68,16 @@ PULL = Credentials("puller", Secret("cache-password"))
 
 @dataclass
 class PrivateRegistry:
-    """An engine of which only the private registry is asked; `meanwhile` happens just before it answers."""
+    """An engine of which the private registry is asked; `meanwhile` happens just before it answers.
+
+    Attributes:
+        sources: The images that source registries have.
+    """
 
     held: set[ImageReference] = field(default_factory=set)
     damaged: set[ImageReference] = field(default_factory=set)
     read: list[ImageReference] = field(default_factory=list)
+    sources: set[ImageReference] = field(default_factory=set)
     meanwhile: Callable[[], None] = lambda: None
 
     async def resolve(
@@ -82,7 +87,9 @@ class PrivateRegistry:
         *,
         indexes: IndexContents | None = None,
     ) -> ResolvedImage:
-        raise NotImplementedError
+        if source not in self.sources:
+            raise NotFound("registry", "MANIFEST_UNKNOWN", str(source))
+        return ResolvedImage(source, CONTENT, CONTENT)
 
     async def copy(
         self,
@@ -159,6 +166,7 @@ class Bench:
     mode: Direction = field(default_factory=Direction)
     control: OperatorControl = field(init=False)
     pull_credentials: Credentials = PULL
+    cache: CacheRepositories = CACHE
     pulls: UnaskedCells = field(default_factory=UnaskedCells)
     droplet_pulls: SourceLoginPulls | None = None
     original_sources: OriginalSources | None = None
@@ -205,10 +213,10 @@ class Bench:
             original_sources=self.store.original_sources,
             images=records,
             engine=self.registry,
-            verifier=CopyVerifier(self.registry, records, CACHE),
+            verifier=CopyVerifier(self.registry, records, self.cache),
             requests=self.requests,
             pulls=self.pulls,
-            cache=CACHE,
+            cache=self.cache,
         )
 
     async def applies(self, action: Action, observed: Observed) -> Outcome:
@@ -222,7 +230,7 @@ class Bench:
             ports=self.ports,
             rules=Rules(
                 Policy(),
-                CACHE,
+                self.cache,
                 frozenset({"cf-apps"}),
                 limits=PhaseLimits(routes=0.0),
                 may_bridge=self.may_bridge,

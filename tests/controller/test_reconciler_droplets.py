@@ -15,7 +15,7 @@ from reconcile.errors import Unavailable
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import Goal, OriginalSource
 from reconcile.reasons import Reason
-from reconcile.references import CacheGuid
+from reconcile.references import CacheGuid, CacheRepositories
 from tests.controller import test_reconciler
 from tests.controller.test_reconciler import CACHE, FROM_SOURCE, Bench
 from tests.simulators.bbs import Version
@@ -221,6 +221,63 @@ async def test_one_that_does_not_start_goes_back_and_whoever_looks_after_its_dro
     record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
     assert record is not None
     assert record.cache_guid == guid
+
+
+FORMER_GONE = test_reconciler.REFUSED.replace("authentication required", "manifest unknown")
+
+
+def gone(lrp: DesiredLRP) -> str:
+    """Let the copies of the former private registry be deleted."""
+    return FORMER_GONE if lrp.root_fs.startswith(test_reconciler.FROM_CACHE) else ""
+
+
+class TestGoneFormerCopy:
+    """An app is restarted from its copy in a former private registry, which was deleted there."""
+
+    async def down(self, bench: Bench) -> tuple[App, CacheGuid, Reconciler]:
+        app, guid = await restarted_from_copy(bench)
+        bench.cell.settings.start_delay = 0.05
+        bench.cell.settings.crash_reason = gone
+        await bench.cloud.restart(app)
+        await until(bench, app, lambda row: row.crash_reason == FORMER_GONE)
+        image = await bench.store.records.find_image(guid)
+        assert image is not None
+        await bench.store.records.keep_image(replace(image, registry=CACHE.address), ())
+        bench.cache = CacheRepositories("new.example:8080", former=(CACHE,))
+        return app, guid, bench.reconciler(max_in_flight=0)
+
+    @pytest.mark.parametrize("is_copied", [False, True])
+    async def test_it_goes_back_although_other_migrations_come_first(
+        self, bench: Bench, *, is_copied: bool
+    ) -> None:
+        app, guid, reconciler = await self.down(bench)
+        image = await bench.store.records.find_image(guid)
+        assert image is not None
+        bench.registry.sources.add(image.source)
+        if is_copied:
+            copied = replace(image, registry=bench.cache.address)
+            await bench.store.records.keep_image(copied, ())
+        told: list[tuple[str, str, str]] = []
+        reconciler.of_failing_former.append(lambda *what: told.append(what))
+        bench.queue.add(ProcessGuid(app.process_guid))
+        async with bench.running(reconciler):
+            await until(bench, app, lambda row: row.state == "RUNNING")
+
+        assert (bench.rootfs(app), login(bench, app)) == (FROM_SOURCE, LOGIN)
+        (failed,) = told
+        assert failed[:2] == (app.guid, guid)
+        assert "manifest unknown" in failed[2]
+
+    async def test_it_stays_where_its_source_is_gone_too_and_its_copy_is_requested(
+        self, bench: Bench
+    ) -> None:
+        app, _guid, reconciler = await self.down(bench)
+        bench.queue.add(ProcessGuid(app.process_guid))
+        async with bench.running(reconciler):
+            await bench.reason(app, "waiting-for-copy")
+
+        assert [each.reason for each in bench.requests.taken] == [Reason.COPY_IN_FORMER_REGISTRY]
+        assert bench.rootfs(app).startswith(test_reconciler.FROM_CACHE)
 
 
 async def test_a_rolling_deployment_is_known_by_its_app(bench: Bench) -> None:

@@ -424,7 +424,10 @@ class TestDroplets:
 
         assert (decision.verdict, decision.detail) == (IN_USE, "used by droplet d-1")
 
-    @pytest.mark.parametrize("text", ["{address}/{guid}:latest", "{address}/{guid}@sha256:{hex}"])
+    @pytest.mark.parametrize(
+        "text",
+        ["{address}/{guid}:latest", "{address}/{guid}@sha256:{hex}", "Cache.Example:08080/{guid}:latest"],
+    )
     async def test_a_droplet_that_no_record_knows_uses_the_copy_that_it_names(
         self, bench: Bench, text: str
     ) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconcile.actions import BeginMigration, CacheImage, Continue, Skip
+from reconcile.actions import BeginMigration, CacheImage, Continue, Skip, VerifyImage
 from reconcile.bindings import binding_to_keep, is_source_silent
 from reconcile.copy_choice import gets_unseen_content
 from reconcile.decide import decide
@@ -15,6 +15,7 @@ from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strateg
 from reconcile.observed import FormerCopy, Observed
 from reconcile.orders import Order
 from reconcile.policy import MigrateRunning, RunningPolicy, UnseenStagings
+from reconcile.protocol import MAX_ROUNDS
 from reconcile.reasons import Reason
 from reconcile.records import JobId, JobState, requester_of_lrp
 from reconcile.references import CacheRepositories, Digest, Rootfs
@@ -215,6 +216,10 @@ FROM_OLD = replace(
 )
 
 
+REFUSED = crashed(f"{_IMAGE}pinging container registry {OLD.address}: connection refused")
+UNKNOWN = crashed(f"{_IMAGE}reading manifest latest in {OLD.address}/{GUID}: manifest unknown")
+
+
 class TestFormerRegistry:
     """An LRP runs from a copy in a former private registry."""
 
@@ -270,12 +275,77 @@ class TestFormerRegistry:
             cache_guid=None,
             updated_at=NOW,
         )
-        refused = crashed(f"{_IMAGE}pinging container registry {OLD.address}: connection refused")
-
-        action = decide(replace(FROM_OLD, job=job, instances=(refused,)), MOVING)
+        action = decide(replace(FROM_OLD, job=job, instances=(REFUSED,)), MOVING)
 
         assert isinstance(action, BeginMigration)
         assert action.goal is Goal.SOURCE
+
+    @pytest.mark.parametrize("failed", [REFUSED, UNKNOWN])
+    def test_one_that_cells_cannot_pull_goes_back_to_its_source_while_its_copy_is_awaited(
+        self, failed: ActualLrp
+    ) -> None:
+        """Cloud Controller desires it from there as long as its droplet names the former copy."""
+        copying = replace(
+            JOB,
+            source=SOURCE.at(IMAGE.platform_digest),
+            state=JobState.COPYING,
+            reason=Reason.COPY_IN_FORMER_REGISTRY,
+            cache_guid=None,
+        )
+        action = decide(replace(FROM_OLD, job=copying, instances=(failed,)), MOVING)
+
+        assert isinstance(action, BeginMigration)
+        assert (action.goal, action.is_urgent, action.asks_source) == (Goal.SOURCE, True, True)
+        assert (action.strategy, action.otherwise, action.ended) == (Strategy.RECREATE, None, None)
+
+    def test_its_copy_is_requested_where_it_cannot_go_back(self) -> None:
+        action = decide(replace(FROM_OLD, instances=(UNKNOWN,)), MOVING)
+
+        assert isinstance(action, BeginMigration)
+        assert action.goal is Goal.SOURCE
+        assert action.otherwise == decide(FROM_OLD, MOVING)
+        without_source = replace(FROM_OLD, original_source=None, instances=(UNKNOWN,))
+        assert isinstance(decide(without_source, MOVING), CacheImage)
+        lost = replace(ORIGINAL, credentials=None)
+        assert isinstance(decide(replace(without_source, original_source=lost), MOVING), CacheImage)
+
+    def test_it_goes_on_to_its_copy_where_that_may_be_used_and_back_where_it_may_not(self) -> None:
+        copied = replace(IMAGE, registry=RULES.cache.address)
+        observed = replace(FROM_OLD, former_copy=replace(FORMER, image=copied), instances=(UNKNOWN,))
+
+        action = decide(observed, MOVING)
+
+        assert isinstance(action, BeginMigration)
+        assert (action.goal, action.image, action.is_urgent) == (Goal.CACHE, copied, False)
+        assert action.instead is not None
+        assert (action.instead.goal, action.instead.is_urgent) == (Goal.SOURCE, True)
+        suspect = replace(copied, needs_verification_since=NOW)
+        unverified = decide(replace(observed, former_copy=replace(FORMER, image=suspect)), MOVING)
+        assert isinstance(unverified, BeginMigration)
+        assert isinstance(unverified.otherwise, VerifyImage)
+
+    def test_it_goes_back_however_often_its_owner_desires_it_from_there_again(self) -> None:
+        again = replace(
+            RECORD, rootfs=str(ON_OLD.rootfs), rounds=MAX_ROUNDS, reason=Reason.CHANGED_BY_CLOUD_CONTROLLER
+        )
+        action = decide(replace(FROM_OLD, record=again, instances=(UNKNOWN,)), MOVING)
+
+        assert isinstance(action, BeginMigration)
+        assert (action.goal, action.rounds) == (Goal.SOURCE, MAX_ROUNDS)
+
+    def test_it_stays_while_an_instance_runs_or_has_not_failed_to_be_pulled(self) -> None:
+        assert isinstance(decide(replace(FROM_OLD, instances=(UNKNOWN, RUNNING)), MOVING), CacheImage)
+        exited = crashed("APP/PROC/WEB: Exited with status 1")
+        assert isinstance(decide(replace(FROM_OLD, instances=(exited,)), MOVING), CacheImage)
+
+    def test_neither_a_pin_nor_a_registry_that_does_not_answer_keeps_it_down(self) -> None:
+        down = replace(FROM_OLD, instances=(UNKNOWN,))
+
+        for observed in (replace(down, is_pinned=True), replace(down, is_restoring=True)):
+            action = decide(observed, MOVING)
+            assert isinstance(action, BeginMigration)
+            assert action.goal is Goal.SOURCE
+        assert decide(replace(down, is_paused=True), MOVING) == Skip(Reason.PAUSED)
 
     @pytest.mark.parametrize(
         ("former", "reason"),

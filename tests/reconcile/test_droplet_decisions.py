@@ -657,6 +657,23 @@ def test_a_droplet_that_names_a_former_registry_is_patched_anew() -> None:
     assert reason_of(replace(moved, is_paused=True)) is Reason.PAUSED
 
 
+def test_a_droplet_that_names_a_former_copy_that_cells_cannot_pull_gets_its_original_text_first() -> None:
+    """Or what Cloud Controller desires next is down as well, until the new copy may be used."""
+    failure = Leave(Reason.COPY_NOT_PULLED, "manifest unknown")
+    failing = replace(ON_FORMER, failure=failure)
+    moved = replace(failing, current_copy=replace(IMAGE, registry=ADDRESS))
+
+    for observed in (failing, replace(moved, obstacle=Leave(Reason.DROPLET_PULLS_NOT_PROVEN))):
+        action = decide_droplet(observed, RULES)
+        assert isinstance(action, RestoreDroplet)
+        assert (action.text, action.reason) == (ORIGINAL, Reason.COPY_NOT_PULLED)
+    assert isinstance(decide_droplet(moved, RULES), PatchDroplet)
+    assert reason_of(replace(failing, is_paused=True)) is Reason.PAUSED
+    assert reason_of(
+        replace(failing, record=replace(failing.record or record(), not_before=NOW + 5))
+    ) is not (Reason.RESTORING_DROPLET)
+
+
 def test_a_droplet_that_names_a_former_registry_gets_a_record_from_its_package() -> None:
     action = decide_droplet(replace(ON_FORMER, record=None, package=PUSHED), RULES)
 

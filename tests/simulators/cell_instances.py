@@ -1,7 +1,7 @@
 """The instances of a simulated cell: claimed, created, run, stopped, crashed and told of again and again.
 
-Source: rep generator/internal/ordinary_lrp_processor.go, handlers/stop_lrp_handler.go; executor
-depot/containerstore/storenode.go; measured on a real cell.
+Source: rep generator/generator.go, generator/internal/ordinary_lrp_processor.go, handlers/stop_lrp_handler.go;
+executor depot/containerstore/storenode.go; measured on a real cell.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import contextlib
 import uuid
 from collections.abc import Callable, Coroutine
 
-from protos.bbs.actual_lrp_pb2 import ActualLRPInstanceKey, ActualLRPKey
+from protos.bbs.actual_lrp_pb2 import ActualLRP, ActualLRPInstanceKey, ActualLRPKey
 from protos.bbs.actual_lrp_requests_pb2 import StartActualLRPRequest
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from protos.bbs.error_pb2 import Error
@@ -227,8 +227,28 @@ class CellInstances:
         guid = instance.instance_key.instance_guid
         self.held.pop(guid, None)
         life = self._lives.pop(guid, None)
+        if self._has_row(instance):
+            self._spawn(self._remove_left_row(instance))
         if life is not None and cancels:
             life.cancel()
+
+    def _has_row(self, instance: Instance) -> bool:
+        """Whether the BBS has a row of an instance, of whatever presence."""
+        process_guid, index = instance.key.process_guid, instance.key.index
+        presences = (ActualLRP.ORDINARY, ActualLRP.SUSPECT, ActualLRP.EVACUATING)
+        rows = [self._state.row(process_guid, index, presence) for presence in presences]
+        return any(row is not None and row.actual_lrp_instance_key == instance.instance_key for row in rows)
+
+    async def _remove_left_row(self, instance: Instance) -> None:
+        """Have the row of an instance without a container removed, as a cell does each time it polls.
+
+        Such as a row that was suspect when the instance was stopped, and is ordinary again.
+        """
+        key = instance.key
+        while self._has_row(instance):
+            await asyncio.sleep(self._settings.poll_interval)
+            with contextlib.suppress(BbsError):  # it is another instance's, or suspect, or draining
+                actual.remove(self._state, key.process_guid, key.index, instance.instance_key)
 
     def start_request(self, instance: Instance) -> StartActualLRPRequest:
         """Write that an instance runs."""

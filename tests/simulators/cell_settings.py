@@ -80,7 +80,8 @@ class CellSettings:
         failure_delay: Seconds that a container takes whose creation fails, besides what its pull takes.
         task_delay: Seconds that a task runs.
         heartbeat: Seconds between repeated starts of what runs; None for never.
-        poll_interval: Seconds until a reservation without a row is tried again; given up at the third time.
+        poll_interval: Seconds until a reservation without a row is tried again, and given up at the third
+            time; and until a row without a container is removed.
         registry_map: Host in a rootfs to base URL; None means that nothing is pulled.
         authorities: PEM file of the authorities that the cell trusts with registries; empty for the system's.
         first_pause: Seconds before a registry that has too many requests is asked the second of five times.

@@ -312,6 +312,21 @@ async def test_pages_beyond_what_an_operator_allows_are_refused(scene: Scene) ->
     assert error_of(await scene.call("GET", "/v3/droplets?page=3&per_page=50")) == (400, 10005)
 
 
+async def test_lists_are_bounded_by_the_second_of_creation(scene: Scene) -> None:
+    rows = [current(scene.app()) for _ in range(4)]
+    for at, row in enumerate(rows):
+        row.created_at = 1_700_000_000 + at * 0.6
+    times = {"2023-11-14T22:13:20Z": 2, "2023-11-14T22:13:21Z": 4}
+
+    for time, count in times.items():
+        shown = await scene.call("GET", f"/v3/droplets?created_ats[lte]={time}&per_page=1")
+        assert shown.json()["pagination"]["total_results"] == count
+        assert (
+            f"created_ats%5Blte%5D={time.replace(':', '%3A')}" in shown.json()["pagination"]["next"]["href"]
+        )
+    assert error_of(await scene.call("GET", "/v3/droplets?created_ats[lte]=yesterday")) == (400, 10005)
+
+
 async def test_apps_processes_and_revisions_are_shown(scene: Scene) -> None:
     app = await scene.cloud.push("web", SOURCE)
     droplet = {"guid": current(app).guid}

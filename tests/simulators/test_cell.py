@@ -11,7 +11,7 @@ import pytest
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from protos.bbs.task_pb2 import Task
 from tests.simulators import images
-from tests.simulators.bbs import Bbs, desired, serve_bbs, tasks
+from tests.simulators.bbs import Bbs, convergence, desired, serve_bbs, tasks
 from tests.simulators.bbs_probe import is_up, some_lrp, some_task, states, until
 from tests.simulators.cell import CellSettings, SimulatedCell
 from tests.simulators.cell_failures import PullFailed
@@ -223,6 +223,28 @@ async def test_a_heartbeat_brings_a_lost_row_back(certificates: Certificates) ->
         bbs.state.actual.clear()
 
         await until(is_up(bbs, GUID, 1))
+
+
+async def test_a_row_that_has_outlived_its_container_is_removed_when_the_cell_polls(
+    certificates: Certificates,
+) -> None:
+    """What was suspect while its instance was stopped is an ordinary row again once its cell is back."""
+    settings = CellSettings(start_delay=0, stop_delay=0, poll_interval=0.05)
+    async with serve_bbs(certificates) as bbs, SimulatedCell(bbs, settings) as cell:
+        desired.desire(bbs.state, some_lrp())
+        await until(is_up(bbs, GUID, 1))
+        stopped = cell.running(GUID, 0)
+        cell.vanish()
+        convergence.converge(bbs.state)
+        cell.stop_lrp(stopped.key, stopped.instance_key.instance_guid)
+        await until(lambda: not cell.instances)
+        cell.come_back()
+        convergence.converge(bbs.state)
+        row = bbs.state.row(GUID, 0)
+        assert row is not None
+        assert row.actual_lrp_instance_key == stopped.instance_key
+
+        await until(lambda: bbs.state.row(GUID, 0) is None)
 
 
 async def test_a_cell_without_room_gets_nothing(certificates: Certificates) -> None:

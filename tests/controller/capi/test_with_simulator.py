@@ -18,7 +18,7 @@ from controller.file_values import FileValue
 from controller.notes.droplet_sources import AppSource, DropletSources
 from controller.transport import trusting_tls
 from reconcile.droplets import BuildGuid, BuildState, DropletGuid, DropletRecord, PackageGuid
-from reconcile.errors import Denied, NotFound, RateLimited, Unavailable
+from reconcile.errors import Denied, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.lrps import AppGuid, Secret
 from reconcile.references import CacheGuid, CacheRepositories, parse_image_reference
 from reconcile.request_budget import BudgetSettings
@@ -183,6 +183,27 @@ async def test_lists_go_on_over_pages_by_the_apis_own_links(scene: Scene) -> Non
     assert [each.guid async for each in client.list_droplets(app_guids=some)] == [rows[0].guid]
 
 
+async def test_a_list_that_may_not_be_paged_to_its_end_goes_on_from_a_time(scene: Scene) -> None:
+    """`cc.renderer.max_total_results`: else nothing but stagings would be known on a large platform."""
+    client = await scene.client(per_page=2)
+    rows = [scene.app()[1] for _ in range(9)]
+    for at, row in enumerate(rows):
+        row.created_at = 1_800_000_000.0 + at // 2  # some were made within one second
+    scene.capi.handler.most_results = 4
+
+    assert {each.guid async for each in client.list_droplets()} == {row.guid for row in rows}
+
+
+async def test_a_list_that_leads_nowhere_is_an_error(scene: Scene) -> None:
+    client = await scene.client(per_page=2)
+    for _ in range(9):
+        scene.app()[1].created_at = 1_800_000_000.0
+    scene.capi.handler.most_results = 4
+
+    with pytest.raises(Invalid, match="Maximum result"):
+        _ = [each async for each in client.list_droplets()]
+
+
 async def test_a_droplet_that_is_deleted_while_a_list_is_read_hides_no_other(scene: Scene) -> None:
     client = await scene.client(per_page=2)
     apps = [scene.app() for _ in range(6)]
@@ -195,6 +216,36 @@ async def test_a_droplet_that_is_deleted_while_a_list_is_read_hides_no_other(sce
     scene.capi.api.faults.order("GET", r"\?page=2", faults.Meanwhile(delete_the_newest))
 
     assert {each.guid async for each in client.list_droplets()} == {row.guid for _, row in apps}
+
+
+@pytest.mark.parametrize(
+    ("per_page", "most_results", "seconds"), [(2, 4, 0.9), (2, 2, 1.1), (1000, 5, 0.9), (3, 4, 0.9)]
+)
+async def test_a_list_of_which_an_operator_shows_a_part_is_read_in_slices(
+    scene: Scene, per_page: int, most_results: int, seconds: float
+) -> None:
+    client = await scene.client(per_page=per_page)
+    rows = [scene.app()[1] for _ in range(20)]
+    for at, row in enumerate(rows):
+        row.created_at = 1_700_000_000 + at * seconds
+    scene.capi.handler.most_results = most_results
+
+    listed = [each.guid async for each in client.list_droplets()]
+
+    assert list(dict.fromkeys(listed)) == [row.guid for row in reversed(rows)]
+    assert scene.capi.api.count("GET", r"/v3/droplets\?") < 2 * len(rows)
+
+
+async def test_what_no_slice_of_a_list_shows_is_said(scene: Scene) -> None:
+    client = await scene.client(per_page=2)
+    for _ in range(4):
+        scene.app()[1].created_at = 1_700_000_000
+    scene.app()
+    scene.capi.handler.most_results = 2
+
+    listed = client.list_droplets()
+    with pytest.raises(Invalid, match=r"created before 2023-11-14T22:13:20Z is not shown \(cc.renderer"):
+        assert [each async for each in listed] == []
 
 
 async def test_what_cloud_controller_has_not_is_not_found(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from controller.droplets.droplets import MOST_AT_ONCE, Droplets
 from controller.droplets.stagings import AWAITED_FOR
 from controller.droplets.sweep import FIRST_PAUSE, GONE_RECHECK_INTERVAL, MOST_GONE, NEW_FOR, RECHECK_INTERVAL
 from reconcile.droplet_decisions import GONE_FOR
-from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase
+from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase, DropletRecord
 from reconcile.lrps import AppGuid
 from reconcile.migrations import Goal
 from reconcile.policy import Policy
@@ -384,6 +384,28 @@ async def test_builds_that_cloud_controller_has_deleted_are_looked_for_once(scen
     assert scene.api.asked["list_builds"] == 0
 
 
+async def test_what_was_just_staged_goes_before_thousands_of_orders(scene: Scene) -> None:
+    """A plan for a whole platform takes hours, since the requests of an hour are limited."""
+    for number in range(1, 61):
+        await scene.cached(await scene.requested(number), number)
+        await scene.staged(number)
+    await asyncio.sleep(NEW_FOR + 1)
+    scene.platform.is_paused = True
+    await scene.begin()
+    scene.records.slow_reads = 1.0
+    for number in range(1, 61):
+        order = DropletOrder(Goal.CACHE, scene.now)
+        assert scene.droplets.place_order(DropletGuid(f"droplet-{number}"), order, lambda *_: None)
+    scene.platform.is_paused = False
+
+    fresh = await scene.staged(61, app_guid=OTHER_APP)
+    await scene.cached(await scene.requested(61, app_guid=OTHER_APP), 61)
+    scene.droplets.note_removed_task(scene.task(61))
+    await scene.until(lambda: scene.api.image_of(fresh) == text_of(61), 4.0)
+
+    assert scene.droplets.status().waiting > 40
+
+
 async def test_many_droplets_of_one_copy_take_no_requests_from_stagings(scene: Scene) -> None:
     """A base image may be that of thousands of apps."""
     await scene.begin()
@@ -395,3 +417,21 @@ async def test_many_droplets_of_one_copy_take_no_requests_from_stagings(scene: S
     await scene.rest()
 
     assert scene.api.asked == {"find_droplet": MOST_AT_ONCE}
+
+
+async def test_a_proof_that_comes_while_a_droplet_is_looked_at_is_not_missed(scene: Scene) -> None:
+    """Otherwise nobody would look at it again for an hour."""
+    guid = await scene.staged()
+    await migrated(scene, 1, APP)
+    scene.platform.no_pulls = "no canary has run"
+    save = scene.records.save_droplet
+
+    async def prove_and_save(record: DropletRecord) -> None:
+        if record.reason is Reason.DROPLET_PULLS_NOT_PROVEN and scene.platform.no_pulls:
+            scene.platform.no_pulls = None
+            scene.droplets.look_at_waiting()
+        await save(record)
+
+    scene.records.save_droplet = prove_and_save  # type: ignore[method-assign] # to come in between
+    await scene.begin()
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1))

@@ -9,8 +9,8 @@ from reconcile.droplets import DropletGuid, PackageGuid
 from reconcile.lrps import RunAction
 from reconcile.policy import CacheMode, Policy
 from reconcile.reasons import Reason
-from reconcile.records import Binding, JobId, JobState, requester_of_droplet
-from reconcile.references import CacheRepositories
+from reconcile.records import Binding, CacheJob, JobId, JobState, requester_of_droplet, requester_of_lrp
+from reconcile.references import CacheRepositories, parse_image_reference
 from reconcile.staging import OPT_IN_VARIABLE
 from tests.controller.droplets.conftest import APP, TEXT, Scene, digest_of, named, reconciling, text_of
 from tests.reconcile.test_decide import LRP, RULES
@@ -74,6 +74,32 @@ async def test_an_owner_who_refused_after_the_staging_is_heard(choice: str, *, i
         assert scene.api.image_of(guid) == (text_of(1) if is_patched else TEXT)
         reason = (await scene.record(guid)).reason
         assert reason is (Reason.DROPLET_PATCHED if is_patched else Reason.OPTED_OUT)
+
+
+async def test_the_login_of_a_running_lrp_serves_a_droplet_that_asks_for_a_copy_of_its_own(
+    scene: Scene,
+) -> None:
+    """The LRP's copy was requested a moment after the droplet was made: perhaps not what its tag meant."""
+    scene.runs(LRP)
+    guid = await scene.staged(app_guid=LRP.app_guid)
+    source, requester = parse_image_reference(TEXT).canonical(), requester_of_lrp(LRP.process_guid)
+    job = CacheJob(
+        JobId("of-lrp"),
+        source,
+        JobState.QUEUED,
+        Reason.NOT_CACHED,
+        scene.now,
+        scene.now,
+        needs_credentials=True,
+    )
+    await scene.records.add_job(job, Binding(LRP.app_guid, source, requester, 0, job.job_id))
+    await scene.cached(job)
+
+    await scene.begin()
+    await scene.until(lambda: bool(scene.platform.requests))
+
+    (request,) = scene.platform.requests
+    assert (request.requester, request.credentials) == (requester_of_droplet(guid), LRP.credentials)
 
 
 async def test_what_keeps_cells_from_pulling_holds_for_a_copy_of_an_earlier_staging_too(scene: Scene) -> None:

@@ -8,7 +8,7 @@ import pytest
 from controller.droplets.builds import CALLBACK_PAUSE, GIVE_UP_AFTER
 from reconcile.droplets import BuildGuid, BuildState, DropletPhase
 from reconcile.errors import Denied, RateLimited, Unavailable
-from reconcile.lrps import TaskState
+from reconcile.lrps import AppGuid, TaskState
 from reconcile.reasons import Reason
 from tests.controller.droplets.conftest import APP, TEXT, Scene, text_of
 from tests.controller.droplets.memory_api import NO_ANSWER
@@ -248,6 +248,22 @@ class TestFailures:
         record = await scene.records.list_droplets()
         assert {each.reason for each in record} <= {Reason.CLOUD_CONTROLLER_DENIED, Reason.WAITING_FOR_COPY}
 
+    async def test_an_api_that_takes_no_changes_for_a_while_is_not_tried_for_each_droplet(
+        self, scene: Scene
+    ) -> None:
+        """It reads from a database that it cannot write to."""
+        await scene.begin()
+        scene.api.refusal = Unavailable("capi", "cloud-controller-failed", "HTTP status 503")
+        guids = [await scene.staged(number, app_guid=AppGuid(f"app-{number}")) for number in range(1, 31)]
+        for number in range(1, 31):
+            await scene.cached(await scene.requested(number, app_guid=AppGuid(f"app-{number}")), number)
+            scene.droplets.note_removed_task(scene.task(number))
+        await asyncio.sleep(600.0)
+        assert scene.api.asked["update_image"] <= 50
+
+        scene.api.refusal = None
+        await scene.until(lambda: all(scene.api.image_of(guid) != TEXT for guid in guids), 700.0)
+
     async def test_whoever_may_not_write_may_still_read(self, scene: Scene) -> None:
         await scene.begin()
         scene.api.refusal = Denied("capi", "cloud-controller-scope-missing", "update_build_state")
@@ -287,7 +303,10 @@ class TestObstacles:
 
         scene.droplets.note_removed_task(scene.task())
         await asyncio.sleep(120.0)
-        assert scene.api.asked == {"find_build": 1}
+        assert scene.api.asked == {"find_build": 1, "find_droplet": 1}, "it is read to record why it waits"
+        record = await scene.record(guid)
+        assert (record.original, record.phase) == (TEXT, DropletPhase.LEFT)
+        assert (record.reason, record.detail) == (Reason.DROPLET_PULLS_NOT_PROVEN, "no canary has run")
 
         scene.platform.no_pulls = None
         scene.droplets.look_at_waiting()

@@ -10,9 +10,10 @@ from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase
 from reconcile.migrations import Goal
 from reconcile.reasons import Reason
 from reconcile.records import LrpRecord
+from reconcile.references import CacheRepositories
 from tests.controller.droplets.conftest import APP, INTERVAL, TEXT, Scene, guid_of, text_of
 from tests.controller.droplets.memory_api import NO_ANSWER
-from tests.reconcile.test_decide import LRP, PROCESS
+from tests.reconcile.test_decide import LRP, PROCESS, RULES
 
 pytestmark = pytest.mark.looptime
 
@@ -145,6 +146,35 @@ async def test_a_droplet_names_its_copy_again_once_an_lrp_of_its_app_runs_from_i
     scene.droplets.migration_ended(APP, Reason.MIGRATED)
 
     await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
+
+
+async def test_a_droplet_leaves_a_former_copy_that_cells_cannot_pull_until_it_may_name_the_new_one(
+    scene: Scene,
+) -> None:
+    """Cloud Controller would desire what is missing from there again, while no canary passes."""
+    await scene.begin()
+    guid = await scene.patched()
+    image = replace(scene.records.images[guid_of(1)], registry=RULES.cache.address)
+    scene.records.images[guid_of(1)] = image
+    scene.rules = replace(RULES, cache=CacheRepositories("new.example:8080", former=(RULES.cache,)))
+    scene.platform.no_pulls = "no canary could show whether cells can pull"
+    await scene.restart()
+    await scene.rest()
+    assert scene.api.image_of(guid) == text_of(1)
+
+    scene.droplets.former_copy_failed(APP, guid_of(1), "manifest unknown")
+    await scene.until(lambda: scene.api.image_of(guid) == TEXT)
+    record = await scene.record(guid)
+    assert (record.phase, record.detail) == (DropletPhase.RESTORED, "copy-not-pulled: manifest unknown")
+
+    scene.records.images[guid_of(1)] = replace(image, registry="new.example:8080")
+    scene.platform.no_pulls = None
+    scene.droplets.look_at_waiting()
+    scene.droplets.look_at_app(APP)
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1).replace("cache.", "new."))
+    scene.droplets.look_at_app(APP)
+    await scene.rest()
+    assert scene.api.image_of(guid) == text_of(1).replace("cache.", "new."), "that one has not failed"
 
 
 async def test_a_copy_that_is_deleted_while_a_droplet_is_to_name_it_is_not_named(scene: Scene) -> None:

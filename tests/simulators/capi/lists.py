@@ -2,11 +2,12 @@
 
 Source: cloud_controller_ng lib/cloud_controller/paging/sequel_paginator.rb (order, then GUID in the same direction;
 the total comes with the rows, so that a page beyond the end knows none), app/presenters/v3/pagination_presenter.rb,
-app/messages/list_message.rb.
+app/messages/list_message.rb. Of the filters by time only the one for what was made until then is known here.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -15,7 +16,8 @@ from tests.simulators.capi.records import Row
 
 MOST_PER_PAGE = 5000
 PER_PAGE = 50
-PAGING = frozenset({"page", "per_page", "order_by"})
+CREATED_UNTIL = "created_ats[lte]"
+PAGING = frozenset({"page", "per_page", "order_by", CREATED_UNTIL})
 ORDERS = frozenset({"created_at", "updated_at"})
 
 Kind = TypeVar("Kind", bound=Row)
@@ -28,18 +30,23 @@ class ListQuery:
     Attributes:
         filters: Name to the values of which one must fit.
         order_by: A column, with a "-" in front for the newest first.
+        created_until: The latest time in seconds since 1970 at which a row may have been made; None for any.
     """
 
     filters: Mapping[str, frozenset[str]]
     order_by: str = "created_at"
     page: int = 1
     per_page: int = PER_PAGE
+    created_until: float | None = None
 
     @property
     def parameters(self) -> dict[str, str]:
         """Those of the links to other pages."""
         direction = "" if self.order_by.startswith("-") else "+"
         named = {"order_by": f"{direction}{self.order_by}", "per_page": str(self.per_page)}
+        if self.created_until is not None:
+            until = datetime.fromtimestamp(self.created_until, UTC)
+            named[CREATED_UNTIL] = until.strftime("%Y-%m-%dT%H:%M:%SZ")
         return named | {name: ",".join(sorted(values)) for name, values in self.filters.items()}
 
 
@@ -63,6 +70,7 @@ def parse_query(query: str, *names: str) -> ListQuery:
         order_by,
         _number(values, "page", 1, None),
         _number(values, "per_page", PER_PAGE, MOST_PER_PAGE),
+        _moment(values[CREATED_UNTIL]) if CREATED_UNTIL in values else None,
     )
 
 
@@ -75,13 +83,22 @@ def _number(values: Mapping[str, str], name: str, default: int, most: int | None
     return int(text)
 
 
+def _moment(text: str) -> float:
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise bad_query("Created ats has an invalid timestamp format") from None
+
+
 def page_of(
     rows: Iterable[Kind], query: ListQuery, url: str, present: Callable[[Kind], Mapping[str, object]]
 ) -> dict[str, object]:
     """Write one page of the list that is at a URL without parameters."""
     column = query.order_by.removeprefix("-")
     is_newest_first = query.order_by.startswith("-")
-    ordered = sorted(rows, key=lambda row: (getattr(row, column), row.guid), reverse=is_newest_first)
+    until = query.created_until
+    kept = (row for row in rows if until is None or int(row.created_at) <= until)
+    ordered = sorted(kept, key=lambda row: (getattr(row, column), row.guid), reverse=is_newest_first)
     begin = (query.page - 1) * query.per_page
     shown = ordered[begin : begin + query.per_page]
     total = len(ordered) if shown else 0

@@ -182,6 +182,8 @@ def _show_summary(output: Output, plan: PlanDocument, not_cached: Sequence[Row])
         )
     for line in droplet_summary(plan):
         output.say(line)
+    if not (is_pending(plan) or plan.pins or plan.droplets or not_cached or skipped_droplets(plan)):
+        output.say("Nothing is to be done")
     for problem in plan.end["droplet_problems"]:
         output.say(f"DROPLETS: {problem}; apps are migrated nevertheless", style="problem")
     for problem in plan.end["problems"]:

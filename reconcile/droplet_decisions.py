@@ -17,14 +17,15 @@ from reconcile.droplet_actions import (
     SaveDropletRecord,
     VerifyDropletCopy,
 )
+from reconcile.droplet_changes import noted_as_patched, noted_as_restored, patch_begun, rounds_before
 from reconcile.droplet_choice import (
     choose_copy_for_droplet,
     choose_for_former,
     is_of_droplet,
     refusal_for_droplet,
-    still_counts,
 )
 from reconcile.droplet_originals import adopted
+from reconcile.droplet_returns import why_back, why_lost, why_not_started
 from reconcile.droplet_texts import image_of_text, text_of_copy
 from reconcile.droplets import (
     LATE_EFFECT,
@@ -37,8 +38,6 @@ from reconcile.droplets import (
 )
 from reconcile.errors import Invalid
 from reconcile.foreign_text import one_line
-from reconcile.migration_choice import ROUNDS_FORGOTTEN_AFTER
-from reconcile.migrations import Goal
 from reconcile.observed import Rules
 from reconcile.protocol import MAX_ROUNDS
 from reconcile.reasons import Reason
@@ -139,11 +138,11 @@ def _on_copy(
         return Leave(Reason.ALREADY_CACHED, "it names the private registry, and no copy of this program")
     if record is None or not record.target:
         return adopted(observed, droplet, guid, rules.cache)
-    why_back = _why_back(observed) or _lost(observed, record) or _not_started(observed)
-    if why_back is not None:
-        return _restore(observed, droplet, record, why_back)
+    why = why_back(observed) or why_lost(observed, record) or why_not_started(observed)
+    if why is not None:
+        return _restore(observed, droplet, record, why)
     if record.phase is not DropletPhase.PATCHED or record.target != droplet.image:
-        return SaveDropletRecord(_patched(observed, record, droplet, guid, rules.cache))
+        return SaveDropletRecord(noted_as_patched(observed, record, droplet, guid, rules.cache))
     copy = observed.current_copy
     if copy is None:
         return Leave(Reason.COPY_UNKNOWN)
@@ -162,9 +161,9 @@ def _on_former_copy(
         if guid is None:
             return Leave(Reason.SOURCE_UNKNOWN, f"it names {named.domain}, and no copy of this program")
         return adopted(observed, droplet, guid, rules.cache)
-    why_back = _why_back(observed) or _lost(observed, record)
-    if why_back is not None:
-        return _restore(observed, droplet, record, why_back)
+    why = why_back(observed) or why_lost(observed, record)
+    if why is not None:
+        return _restore(observed, droplet, record, why)
     if former is None:
         detail = f"{named.domain} holds a copy that the records know: list it in former_cache_registries"
         return Leave(Reason.REGISTRY_NOT_CONFIGURED, detail)
@@ -176,7 +175,7 @@ def _on_former_copy(
         return obstacle
     chosen = choose_for_former(observed, droplet, source, rules)
     action = _patch(observed, droplet, chosen, rules) if isinstance(chosen, CachedImage) else chosen
-    failure = _not_started(observed)
+    failure = why_not_started(observed)
     if failure is None or isinstance(action, PatchDroplet):
         return action
     return _restore(observed, droplet, record, failure)  # it names the new copy once that may be used
@@ -195,10 +194,10 @@ def _on_source(
             Reason.IMAGE_CHANGED_EXTERNALLY, f"it was staged with {binding.source}, and names {named}"
         )
     if record is not None and record.phase is DropletPhase.RESTORING:
-        return SaveDropletRecord(_restored(record, observed.now))
-    why_back = _why_back(observed)
-    if why_back is not None:
-        return _stay_on_source(observed, why_back)
+        return SaveDropletRecord(noted_as_restored(record, observed.now))
+    why = why_back(observed)
+    if why is not None:
+        return _stay_on_source(observed, why)
     if not droplet.app_guid:
         return Leave(Reason.NO_APP_GUID, "without one it would share the copies of other apps")
     refusal = refusal_for_droplet(observed, named, rules)
@@ -220,34 +219,7 @@ def _stay_on_source(observed: ObservedDroplet, why: Leave) -> DropletAction:
         late = seconds_until(record.updated_at + LATE_EFFECT, observed.now, longest=LATE_EFFECT)
         if late:
             return Leave(Reason.PATCH_UNCONFIRMED, "a request to patch it may still take effect", late)
-    return SaveDropletRecord(_restored(record, observed.now))
-
-
-def _why_back(observed: ObservedDroplet) -> Leave | None:
-    """Say why a droplet is to have its original text; None when it is to name its copy."""
-    if observed.order is not None:
-        return Leave(Reason.RESTORE_REQUESTED) if observed.order.goal is Goal.SOURCE else None
-    if observed.is_restoring:
-        return Leave(Reason.FELL_BACK_TO_SOURCE, "the private registry does not answer")
-    if observed.is_pinned:
-        return Leave(Reason.PINNED_TO_SOURCE, "an operator restored the app to its source")
-    return None
-
-
-def _lost(observed: ObservedDroplet, record: DropletRecord) -> Leave | None:
-    """Say why a droplet cannot keep the copy that it names; None when it can, as far as is known."""
-    copy = observed.current_copy
-    if copy is None:
-        # Its text was written back already, and a request from before that took effect late.
-        is_late = record.phase in {DropletPhase.RESTORING, DropletPhase.RESTORED, DropletPhase.LEFT}
-        return Leave(Reason.COPY_RECORD_MISSING) if is_late else None
-    is_lost = copy.missing_since and copy.lost_since
-    return Leave(Reason.COPY_LOST, copy.missing) if is_lost else None
-
-
-def _not_started(observed: ObservedDroplet) -> Leave | None:
-    """Say why a droplet must not name its copy any longer: nothing of its app could start from that."""
-    return observed.failure if observed.order is None else None
+    return SaveDropletRecord(noted_as_restored(record, observed.now))
 
 
 def _restore(
@@ -296,15 +268,6 @@ def _waits(observed: ObservedDroplet, record: DropletRecord) -> Leave | None:
     return Leave(record.reason, record.detail, left) if left else None
 
 
-def rounds_before(observed: ObservedDroplet) -> int:
-    """Count the changes of a droplet to its copy that somebody has reverted lately."""
-    record, droplet = observed.record, observed.droplet
-    if record is None or (droplet is not None and record.target == droplet.image):
-        return 0
-    counts = still_counts(observed, record.updated_at, for_seconds=ROUNDS_FORGOTTEN_AFTER)
-    return record.rounds if counts else 0
-
-
 def _patch(
     observed: ObservedDroplet, droplet: Droplet, image: CachedImage, rules: Rules
 ) -> PatchDroplet | VerifyDropletCopy | Leave:
@@ -321,77 +284,7 @@ def _patch(
         return observed.obstacle
     if image.needs_verification_since:
         return VerifyDropletCopy(image, text)
-    return PatchDroplet(_begun(observed, droplet, image, text, rules.cache.address), image)
-
-
-def _begun(
-    observed: ObservedDroplet, droplet: Droplet, image: CachedImage, text: str, registry: str
-) -> DropletRecord:
-    """Write the record of a patch that is to be sent: the original text is that of the first one."""
-    record, now = observed.record, observed.now
-    begun = DropletRecord(
-        droplet.guid,
-        droplet.app_guid,
-        observed.build_guid,
-        original=droplet.image or "",
-        username=observed.username,
-        cache_guid=image.cache_guid,
-        registry=registry,
-        target=text,
-        phase=DropletPhase.PATCHING,
-        reason=Reason.PATCHING_DROPLET,
-        created_at=now,
-        updated_at=now,
-        attempts=1,
-    )
-    if record is None:
-        return begun
-    is_again = record.phase is DropletPhase.PATCHING and record.target == text
-    return replace(
-        begun,
-        build_guid=observed.build_guid or record.build_guid,
-        original=record.original if record.target else begun.original,
-        username=observed.username or record.username,
-        created_at=record.created_at,
-        attempts=record.attempts + 1 if is_again else 1,
-        rounds=rounds_before(observed),
-    )
-
-
-def _patched(
-    observed: ObservedDroplet,
-    record: DropletRecord,
-    droplet: Droplet,
-    guid: CacheGuid,
-    cache: CacheRepositories,
-) -> DropletRecord:
-    """Note that a droplet names a copy, whoever wrote that."""
-    return replace(
-        record,
-        cache_guid=guid,
-        registry=cache.address,
-        target=droplet.image or record.target,
-        phase=DropletPhase.PATCHED,
-        reason=Reason.DROPLET_PATCHED,
-        detail="",
-        rounds=record.rounds + 1 if record.phase is DropletPhase.PATCHING else record.rounds,
-        attempts=0,
-        not_before=0.0,
-        updated_at=observed.now,
-    )
-
-
-def _restored(record: DropletRecord, now: float) -> DropletRecord:
-    return replace(
-        record,
-        phase=DropletPhase.RESTORED,
-        reason=Reason.RESTORED,
-        detail="" if record.phase is not DropletPhase.RESTORING else record.detail,
-        attempts=0,
-        rounds=0,
-        not_before=0.0,
-        updated_at=now,
-    )
+    return PatchDroplet(patch_begun(observed, droplet, image, text, rules.cache.address), image)
 
 
 def _guid_named(

@@ -70,7 +70,7 @@ class DropletObserver:
         if job.is_open:
             return Leave(Reason.WAITING_FOR_COPY, job.failure)
         username = _username(staging, record, job)
-        if job.cache_guid is None or not (username or _is_seen(staging)):
+        if job.cache_guid is None or not (username or staging.is_seen):
             return None
         obstacle = await self._find_obstacle(binding.app_guid, job.cache_guid, staging, username)
         is_recorded = record is not None and obstacle is not None and record.reason is obstacle.reason
@@ -123,7 +123,7 @@ class DropletObserver:
             return observed
         username = _username(staging, observed.record, observed.job) or observed.username
         obstacle = await self._find_obstacle(droplet.app_guid, copy.cache_guid, staging, username)
-        if username or _is_seen(staging):
+        if username or (staging is not None and staging.is_seen):
             return replace(observed, obstacle=obstacle)
         with_login = await self._find_obstacle(droplet.app_guid, copy.cache_guid, staging, ANY_USERNAME)
         if (obstacle is None) is (with_login is None):
@@ -282,11 +282,6 @@ def _copy_to_name(observed: ObservedDroplet) -> CachedImage | None:
     """Return the copy that a droplet may come to name: the one it names, that of its job, or an earlier."""
     newest = None if observed.newest is None else observed.newest.image
     return observed.current_copy or observed.image or newest
-
-
-def _is_seen(staging: KnownStaging | None) -> bool:
-    """Whether the task of a staging was seen, so that it is known to have had no login if none is known."""
-    return staging is not None and staging.ended_at is not None
 
 
 def _build_guid(staging: KnownStaging | None, record: DropletRecord | None) -> BuildGuid | None:

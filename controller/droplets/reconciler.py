@@ -98,6 +98,10 @@ class DropletReconciler:
             return Priority.URGENT
         return Priority.ROUTINE if self._orders.order_of(guid) is None else Priority.FRESH
 
+    def note_look(self, guid: DropletGuid) -> None:
+        """Have a droplet looked at again if what it may wait for is reported while it is being looked at."""
+        self._waiting_for_proof.add(guid)
+
     def note_obstacle(self, guid: DropletGuid, reason: Reason) -> None:
         """Note whether a droplet waits for what is reported."""
         if reason in _REPORTED:
@@ -138,6 +142,7 @@ class DropletReconciler:
     async def _look(self, guid: DropletGuid, api: CloudControllerApi) -> None:
         started, order = time.monotonic(), self._orders.order_of(guid)
         before = self._index.reason_of(guid)
+        self.note_look(guid)
         try:
             async with self._held.hold(guid):
                 outcome = await self._reconcile(guid, api)

@@ -28,6 +28,11 @@ class KnownStaging:
     placement_tags: frozenset[str] | None = None
     ended_at: float | None = None
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether its task was seen, so that it had no login if none is known."""
+        return self.ended_at is not None
+
 
 class KnownStagings:
     """The stagings of droplets that were followed or listed lately, and which of them are new."""

@@ -236,6 +236,7 @@ class DropletSweep:
 
     async def _look(self, droplet: Droplet, before: DropletRecord | None, api: CloudControllerApi) -> bool:
         """Record why a droplet stays as it is, or have it looked at anew; return whether it is."""
+        self._reconciler.note_look(droplet.guid)
         observed = await self._observer.observe(droplet.guid, api, listed=droplet)
         if observed.record != before:  # it was looked at since it was listed
             return False

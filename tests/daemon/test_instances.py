@@ -18,6 +18,7 @@ from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
 from tests.daemon.operator import Operator
 from tests.simulators import images
 from tests.simulators.bbs import Fault, Version
+from tests.simulators.capi.faults import Afterwards
 from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
 from tests.simulators.registry.faults import Fault as RegistryFault
@@ -476,3 +477,31 @@ async def test_one_that_loses_the_database_while_it_takes_over_waits_and_goes_on
         await moved(env, web)
 
     assert taker.daemon is daemon
+
+
+@pytest.mark.slow
+async def test_a_droplet_that_a_frozen_instance_was_changing_is_changed_once(
+    env: Environment, worker_id: str
+) -> None:
+    """It froze when Cloud Controller had done what it was asked for; the next one reads that back."""
+    env.tell_of_cloud_controller()
+    url = await asyncio.to_thread(databases.empty_database, "postgresql", worker_id)
+    async with open_instances(env, url, 2) as instances:
+        first, second = instances.all
+        frozen = await first.start()
+        await instances.active()
+        await frozen.logged("canary.cells-can-pull")
+        await stand_by(second)
+        reference = await asyncio.to_thread(env.source.push, "team/web", "1", SAMPLE)
+        web = env.cloud.create("web", Image(reference))
+        env.capi.api.faults.order("PATCH", "^/v3/droplets/", Afterwards(frozen.freeze))
+        await env.cloud.staged(web, await env.cloud.stage(web))
+
+        assert await instances.active(but=first) is second
+        await second.daemon.logged("droplets.noted-droplet", phase="patched")
+        frozen.thaw()
+
+        assert await frozen.ended() == LOST_LOCK
+        assert env.capi.api.count("PATCH") == 1
+        assert web.current is not None
+        assert (web.current.image or "").startswith(f"{env.cache.address}/")

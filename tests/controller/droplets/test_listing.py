@@ -9,7 +9,7 @@ from controller.droplets.droplets import MOST_AT_ONCE, Droplets
 from controller.droplets.stagings import AWAITED_FOR
 from controller.droplets.sweep import FIRST_PAUSE, GONE_RECHECK_INTERVAL, MOST_GONE, NEW_FOR, RECHECK_INTERVAL
 from reconcile.droplet_decisions import GONE_FOR
-from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase
+from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase, DropletRecord
 from reconcile.lrps import AppGuid
 from reconcile.migrations import Goal
 from reconcile.policy import Policy
@@ -417,3 +417,21 @@ async def test_many_droplets_of_one_copy_take_no_requests_from_stagings(scene: S
     await scene.rest()
 
     assert scene.api.asked == {"find_droplet": MOST_AT_ONCE}
+
+
+async def test_a_proof_that_comes_while_a_droplet_is_looked_at_is_not_missed(scene: Scene) -> None:
+    """Otherwise nobody would look at it again for an hour."""
+    guid = await scene.staged()
+    await migrated(scene, 1, APP)
+    scene.platform.no_pulls = "no canary has run"
+    save = scene.records.save_droplet
+
+    async def prove_and_save(record: DropletRecord) -> None:
+        if record.reason is Reason.DROPLET_PULLS_NOT_PROVEN and scene.platform.no_pulls:
+            scene.platform.no_pulls = None
+            scene.droplets.look_at_waiting()
+        await save(record)
+
+    scene.records.save_droplet = prove_and_save  # type: ignore[method-assign] # to come in between
+    await scene.begin()
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1))

@@ -13,7 +13,7 @@ from controller.droplets.dependencies import DropletDependencies
 from controller.droplets.index import State
 from controller.droplets.known import KnownDroplets
 from controller.droplets.observe import DropletObserver
-from controller.droplets.obstacles import CANNOT_START
+from controller.droplets.obstacles import CANNOT_START, NOT_FROM_COPY
 from controller.droplets.orders import DropletListener
 from controller.droplets.reconciler import DropletReconciler
 from controller.droplets.standing import ApiStanding
@@ -32,6 +32,10 @@ MOST_AT_ONCE = 50
 
 LOOPS = 4
 """Droplets that are looked at at the same time; at most one of them is of the backlog."""
+
+
+_UNTIL_MIGRATED = NOT_FROM_COPY | {Reason.RESTORED}
+"""Why droplets do not name a copy until an LRP of their app has shown that it can start from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +179,12 @@ class Droplets:
                 self._reconciler.look_at(guid, self._reconciler.priority_of(guid))
 
     def migration_ended(self, app_guid: AppGuid, reason: Reason) -> None:
-        """Look at the droplets of an app of which an LRP could not start from its copy."""
+        """Look at the droplets of an app of which an LRP could not start from its copy, or does so again."""
         if reason in CANNOT_START:
             self.look_at_app(app_guid)
+        elif reason is Reason.MIGRATED:
+            droplets = self._index.droplets_of_app(app_guid)
+            self._look_at(guid for guid in droplets if self._index.reason_of(guid) in _UNTIL_MIGRATED)
 
     def former_copy_failed(self, app_guid: AppGuid, cache_guid: CacheGuid, detail: str) -> None:
         """Look at the droplets of an app of which an LRP leaves a copy in a former registry.

@@ -15,7 +15,7 @@ from reconcile.references import CacheGuid
 ANY_USERNAME = "unknown"
 """Stands for the login of a source registry of which only that there is one is known."""
 
-_NOT_FROM_COPY = FAILURES | {Reason.COPY_CORRUPT, Reason.IMAGE_NOT_STARTED}
+NOT_FROM_COPY = FAILURES | {Reason.COPY_CORRUPT, Reason.IMAGE_NOT_STARTED}
 """What keeps an LRP on its source that was to run from a copy."""
 
 CANNOT_START = frozenset(
@@ -109,7 +109,7 @@ class DropletObstacles:
         problem = self.pulls.why_not(tags, candidate.username)
         if problem is not None:
             return Leave(Reason.DROPLET_PULLS_NOT_PROVEN, problem)
-        return await self._find_end(candidate.app_guid, candidate.cache_guid, _NOT_FROM_COPY)
+        return await self._find_end(candidate.app_guid, candidate.cache_guid, NOT_FROM_COPY)
 
     async def find_failure(self, app_guid: AppGuid, cache_guid: CacheGuid) -> Leave | None:
         """Say why an LRP of an app could not start from a copy, and went back; None when none failed."""

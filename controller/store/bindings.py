@@ -1,21 +1,31 @@
 """Reads and writes bindings within a transaction."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, RowMapping, delete, exists, insert, select
 
 from controller.store import lrps, retention, tables
 from controller.store.cached_images import reference_from_text
 from reconcile.lrps import AppGuid, ProcessGuid
-from reconcile.records import Binding, JobId, JobState, is_of_lrp, lrp_of_requester, requester_of_lrp
+from reconcile.reasons import Reason
+from reconcile.records import (
+    Binding,
+    JobId,
+    JobState,
+    is_of_droplet,
+    is_of_lrp,
+    lrp_of_requester,
+    requester_of_droplet,
+    requester_of_lrp,
+)
 from reconcile.references import ImageReference
 
 _bindings = tables.bindings
 
 MAX_BINDINGS = 3
 """Number of bindings that are kept for one app and source, the newest. When a staging fails, its binding is
-deleted and the one before it is used. Those of LRPs that have a record are kept beside them, and so is the
-newest that has a finished copy, which an app may need while its source does not answer."""
+deleted and the one before it is used. Those of LRPs and droplets that have a record are kept beside them, and
+so is the newest that has a finished copy, which an app may need while its source does not answer."""
 
 _NEWEST_FIRST = (_bindings.c.staged_at.desc(), _bindings.c.number.desc())
 
@@ -130,10 +140,22 @@ def _surplus(connection: Connection, saved: Binding) -> list[Binding]:
         return []
     of_lrps = {lrp_of_requester(each.requester) for each in of_app if is_of_lrp(each.requester)}
     kept = {requester_of_lrp(each) for each in lrps.find_many(connection, of_lrps)}
+    # However old a droplet is, it may be rolled back to; it has no record before its first request is saved.
+    kept |= {requester_of_droplet(each) for each in _droplets_of(connection, saved.app_guid)}
+    if is_of_droplet(saved.requester):
+        kept.add(saved.requester)
     newest = find_newest_with_copy(connection, saved.app_guid, saved.source)
     if newest is not None:
         kept.add(newest[0].requester)
     return [each for each in of_app if each.requester not in kept][MAX_BINDINGS:]
+
+
+def _droplets_of(connection: Connection, app_guid: AppGuid) -> Sequence[str]:
+    """List the GUIDs of an app's droplets that have a record, and that Cloud Controller shows."""
+    droplets = tables.droplets
+    is_there = droplets.c.reason != Reason.DROPLET_GONE
+    found = select(droplets.c.droplet_guid).where(droplets.c.app_guid == app_guid, is_there)
+    return connection.scalars(found).all()
 
 
 def _drop_job_if_unused(connection: Connection, job_id: str) -> None:

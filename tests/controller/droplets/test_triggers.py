@@ -123,6 +123,31 @@ async def test_a_droplet_leaves_a_copy_from_which_nothing_of_its_app_can_start(
     await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_a_droplet_names_its_copy_again_once_an_lrp_of_its_app_runs_from_it(
+    scene: Scene,
+    is_named: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    await scene.begin()
+    guid = await scene.patched() if is_named else await scene.staged()
+    scene.runs(LRP)
+    reason = Reason.COPY_NOT_PULLED
+    scene.records.lrps[PROCESS] = LrpRecord(PROCESS, APP, "", guid_of(1), 1, reason, scene.now)
+    if is_named:
+        scene.droplets.migration_ended(APP, reason)
+    else:
+        await scene.cached(await scene.requested())
+        scene.droplets.look_at(guid)
+    await scene.until(lambda: scene.known.index.reason_of(guid) in {reason, Reason.RESTORED})
+    await scene.rest()
+    assert scene.api.image_of(guid) == TEXT
+
+    scene.records.lrps.clear()
+    scene.droplets.migration_ended(APP, Reason.MIGRATED)
+
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
+
+
 async def test_a_droplet_leaves_a_former_copy_that_cells_cannot_pull_until_it_may_name_the_new_one(
     scene: Scene,
 ) -> None:

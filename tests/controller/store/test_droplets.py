@@ -10,8 +10,9 @@ from controller.store.opening import Store
 from reconcile.droplets import BuildGuid, DropletGuid, DropletPhase, DropletRecord
 from reconcile.lrps import AppGuid
 from reconcile.reasons import Reason
+from reconcile.records import JobState, requester_of_droplet
 from reconcile.references import CacheGuid
-from tests.controller.store.samples import APP
+from tests.controller.store.samples import APP, binding, job
 
 COPY = CacheGuid("3d9f1a52-8c1c-4e58-9a1c-0b1c8d2f5e77")
 RECORD = DropletRecord(
@@ -129,3 +130,27 @@ async def test_the_records_of_some_apps_are_listed_with_the_newest_of_each_first
     found = await store.droplets.list_droplets_of_apps([*many, APP])
     assert [each for each in found if each.app_guid == APP] == [BARE, RECORD]
     assert await store.droplets.list_droplets_of_apps([]) == ()
+
+
+async def test_the_binding_of_a_droplet_is_kept_however_many_are_newer(store: Store) -> None:
+    """An app may be rolled back to each of its droplets; what is gone needs none."""
+    records, droplets = store.records, [DropletGuid(f"droplet-{n}") for n in range(8)]
+    for number, guid in reversed(
+        list(enumerate(droplets))
+    ):  # the newest first, as Cloud Controller lists them
+        name = f"job-{guid}"
+        requested = replace(binding(name, staged_at=number), requester=requester_of_droplet(guid))
+        await records.add_job(job(name, state=JobState.FAILED), requested)
+        await store.droplets.save_droplet(replace(BARE, droplet_guid=guid, reason=Reason.NOT_CACHED))
+
+    assert all([await records.find_binding(requester_of_droplet(each)) for each in droplets])
+
+    for each in droplets[:2]:
+        await store.droplets.save_droplet(replace(BARE, droplet_guid=each, reason=Reason.DROPLET_GONE))
+    for number in range(4):
+        await records.put_binding(
+            binding(f"job-{droplets[-1]}", task=f"task-{number}", staged_at=100 + number)
+        )
+
+    kept = [await records.find_binding(requester_of_droplet(each)) is not None for each in droplets]
+    assert kept == [False, False, True, True, True, True, True, True]

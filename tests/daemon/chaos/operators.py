@@ -23,7 +23,9 @@ class Operators:
         app = self._scene.choose_app()
         with contextlib.suppress(DockerCacheError, TimeoutError):
             async with self._scene.operator() as client:
-                match self._chance.choice(["pause", "resume", "resume", "reconcile", "restore", "evict"]):
+                match self._chance.choice(
+                    ["pause", "resume", "resume", "reconcile", "restore", "evict", "evict"]
+                ):
                     case "pause":
                         self._scene.is_paused = True
                         await client.pause()

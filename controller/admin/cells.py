@@ -7,7 +7,10 @@ from typing import Protocol
 from controller.admin.listing import ResettableBreaker
 from controller.admin.reason_names import named
 from protos.admin import admin_pb2 as pb
-from reconcile.pull_proof import ProofState, PullProof
+from reconcile.pull_proof import CanaryLogin, ProofState, PullProof
+
+_FROM_DROPLETS = (CanaryLogin.NONE, CanaryLogin.MADE_UP)
+"""What cells may give to the private registry for what Cloud Controller desires from a droplet."""
 
 PULLS_STATE_NAMES = MappingProxyType({state: named("CELL_PULLS_STATE", state) for state in ProofState})
 
@@ -19,10 +22,12 @@ class AdminCells(Protocol):
     def proofs(self) -> Mapping[frozenset[str], PullProof]:
         """What is known of the cells, by placement tags."""
 
-    def problem_of(self, placement_tags: frozenset[str]) -> str | None:
+    def problem_of(
+        self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS
+    ) -> str | None:
         """Say what is known to be wrong with cells, without asking them; None while nothing is known."""
 
-    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
+    def is_refuted(self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS) -> bool:
         """Whether a canary has shown that cells cannot pull."""
 
 
@@ -55,7 +60,7 @@ class Obstacles:
         return tuple(found)
 
 
-def cells_messages(proofs: Mapping[frozenset[str], PullProof]) -> list[pb.CellPulls]:
+def cells_messages(cells: AdminCells) -> list[pb.CellPulls]:
     """Write what is known of the cells; shared cells first."""
     return [
         pb.CellPulls(
@@ -65,6 +70,12 @@ def cells_messages(proofs: Mapping[frozenset[str], PullProof]) -> list[pb.CellPu
             detail=proof.detail,
             retry_at=0.0 if proof.due_at is None or proof.running_since is not None else proof.due_at,
             canary_runs=proof.running_since is not None,
+            droplets_detail=_problem_of_droplets(cells, tags),
         )
-        for tags, proof in sorted(proofs.items(), key=lambda each: sorted(each[0]))
+        for tags, proof in sorted(cells.proofs.items(), key=lambda each: sorted(each[0]))
     ]
+
+
+def _problem_of_droplets(cells: AdminCells, tags: frozenset[str]) -> str:
+    refuted = (login for login in _FROM_DROPLETS if cells.is_refuted(tags, login))
+    return "; ".join(cells.problem_of(tags, login) or "" for login in refuted)

@@ -90,7 +90,7 @@ def _running(dependencies: AdminDependencies) -> pb.StatusResponse:
         pinned_apps=len(daemon.control.pinned_apps),
         watching=daemon.watching.is_watching,
         listed_at=daemon.watching.listed_at,
-        cells=cells_messages(daemon.cells.proofs),
+        cells=cells_messages(daemon.cells),
         certificate_warnings=daemon.certificates.warnings,
         set_aside=[
             pb.SetAside(

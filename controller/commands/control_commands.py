@@ -182,14 +182,23 @@ def _unhealthy(row: Row) -> tuple[str, str]:
     return describe_unhealthy(row, f"for {format_duration(time.time() - (row['since'] or 0.0))}")
 
 
+_FROM_DROPLETS_ADVICE = (
+    "no droplet is patched, and tasks and restarts from those that name copies fail at first: "
+    "let the registry serve such pulls, or put the droplets back with `restore`"
+)
+
+
 def _cells(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Describe what is known of the cells."""
     if not rows:
         return [("cells", "not asked yet whether they can pull from the private registry")]
-    return [
-        (f"cells of {', '.join(row['placement_tags'])}" if row["placement_tags"] else "cells", _pulls(row))
-        for row in rows
-    ]
+    pairs = []
+    for row in rows:
+        tags = f" of {', '.join(row['placement_tags'])}" if row["placement_tags"] else ""
+        pairs.append((f"cells{tags}", _pulls(row)))
+        if row["droplets_detail"]:
+            pairs.append((f"FROM DROPLETS{tags}", f"{row['droplets_detail']}; {_FROM_DROPLETS_ADVICE}"))
+    return pairs
 
 
 def _pulls(row: Row) -> str:

@@ -610,20 +610,22 @@ class UnhealthyRegistry(_message.Message):
     def __init__(self, registry: _Optional[str] = ..., private: _Optional[bool] = ..., use: _Optional[_Union[RegistryUse, str]] = ..., since: _Optional[float] = ..., fault: _Optional[str] = ..., error: _Optional[str] = ..., failures: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., waiting_lrps: _Optional[int] = ...) -> None: ...
 
 class CellPulls(_message.Message):
-    __slots__ = ("placement_tags", "state", "since", "detail", "retry_at", "canary_runs")
+    __slots__ = ("placement_tags", "state", "since", "detail", "retry_at", "canary_runs", "droplets_detail")
     PLACEMENT_TAGS_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     RETRY_AT_FIELD_NUMBER: _ClassVar[int]
     CANARY_RUNS_FIELD_NUMBER: _ClassVar[int]
+    DROPLETS_DETAIL_FIELD_NUMBER: _ClassVar[int]
     placement_tags: _containers.RepeatedScalarFieldContainer[str]
     state: CellPullsState
     since: float
     detail: str
     retry_at: float
     canary_runs: bool
-    def __init__(self, placement_tags: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[CellPullsState, str]] = ..., since: _Optional[float] = ..., detail: _Optional[str] = ..., retry_at: _Optional[float] = ..., canary_runs: _Optional[bool] = ...) -> None: ...
+    droplets_detail: str
+    def __init__(self, placement_tags: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[CellPullsState, str]] = ..., since: _Optional[float] = ..., detail: _Optional[str] = ..., retry_at: _Optional[float] = ..., canary_runs: _Optional[bool] = ..., droplets_detail: _Optional[str] = ...) -> None: ...
 
 class CircuitBreaker(_message.Message):
     __slots__ = ("open", "failures", "last", "retry_at", "cell")

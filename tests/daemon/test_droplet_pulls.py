@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.environment import Environment, open_environment
+from tests.daemon.operator import Operator
 from tests.simulators import images
 from tests.simulators.recipes import Image
 from tests.simulators.registry import BasicLogin
@@ -53,6 +54,9 @@ async def test_a_registry_that_refuses_other_logins_is_found_before_any_droplet_
     assert "without a login" in left["data"]["detail"]
     assert web.current is not None
     source = web.current.image
+    said = " ".join((await Operator(env).reads("status")).out.split())
+    assert "cells have been able to pull" in said
+    assert "FROM DROPLETS cells cannot pull from the private registry without a login" in said
 
     env.cache.faults.login = None
     await daemon.logged("droplets.patched-droplet")

@@ -16,7 +16,7 @@ from controller.workqueue import WorkQueue
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import Goal
 from reconcile.orders import Order
-from reconcile.pull_proof import PullProof
+from reconcile.pull_proof import CanaryLogin, PullProof
 from reconcile.reasons import Reason
 from tests.controller.admin.test_messages import MOVE
 
@@ -48,10 +48,12 @@ class Cells:
     cannot_pull: bool = False
     proofs: Mapping[frozenset[str], PullProof] = field(default_factory=dict)
 
-    def problem_of(self, placement_tags: frozenset[str]) -> str | None:
+    def problem_of(
+        self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS
+    ) -> str | None:
         raise NotImplementedError
 
-    def is_refuted(self, _placement_tags: frozenset[str]) -> bool:
+    def is_refuted(self, _placement_tags: frozenset[str], _login: CanaryLogin = CanaryLogin.CELLS) -> bool:
         return self.cannot_pull
 
 

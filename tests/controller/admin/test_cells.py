@@ -7,7 +7,7 @@ from controller.admin.cells import Obstacles, cells_messages
 from controller.admin.rows import row_from_message
 from reconcile.circuit_breaker import CircuitBreaker, SetAside
 from reconcile.failure_spread import Cause
-from reconcile.pull_proof import ProofState, PullProof
+from reconcile.pull_proof import CanaryLogin, ProofState, PullProof
 
 SHARED, SEGMENT = frozenset[str](), frozenset({"segment"})
 
@@ -18,12 +18,16 @@ class Cells:
 
     problems: Mapping[frozenset[str], str] = field(default_factory=dict)
     proofs: Mapping[frozenset[str], PullProof] = field(default_factory=dict)
+    refuted: frozenset[CanaryLogin] = frozenset()
 
-    def problem_of(self, placement_tags: frozenset[str]) -> str | None:
-        return self.problems.get(placement_tags)
+    def problem_of(
+        self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS
+    ) -> str | None:
+        known = self.problems.get(placement_tags)
+        return known if login is CanaryLogin.CELLS else f"refused {login}"
 
-    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
-        return placement_tags in self.problems
+    def is_refuted(self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS) -> bool:
+        return login in self.refuted
 
 
 @dataclass
@@ -76,7 +80,7 @@ def test_the_proofs_are_written_with_shared_cells_first() -> None:
     refuted = PullProof(since=7.0, state=ProofState.REFUTED, said="refused", due_at=9.0)
     running = PullProof(since=1.0, due_at=1.0, running_since=2.0)
 
-    messages = cells_messages({SEGMENT: refuted, SHARED: proven, frozenset({"x"}): running})
+    messages = cells_messages(Cells(proofs={SEGMENT: refuted, SHARED: proven, frozenset({"x"}): running}))
 
     assert [row_from_message(message) for message in messages] == [
         {
@@ -86,6 +90,7 @@ def test_the_proofs_are_written_with_shared_cells_first() -> None:
             "detail": detail,
             "retry_at": retry_at,
             "canary_runs": runs,
+            "droplets_detail": "",
         }
         for tags, state, since, detail, retry_at, runs in (
             ([], "proven", 5.0, "", None, False),
@@ -93,3 +98,15 @@ def test_the_proofs_are_written_with_shared_cells_first() -> None:
             (["x"], "unproven", 1.0, "", None, True),
         )
     ]
+
+
+def test_cells_are_told_of_that_can_pull_for_migrations_and_not_for_droplets() -> None:
+    proofs = {SHARED: PullProof(since=5.0, state=ProofState.PROVEN)}
+
+    (nothing,) = cells_messages(Cells(proofs=proofs))
+    (one,) = cells_messages(Cells(proofs=proofs, refuted=frozenset({CanaryLogin.MADE_UP})))
+    (both,) = cells_messages(Cells(proofs=proofs, refuted=frozenset({CanaryLogin.NONE, CanaryLogin.MADE_UP})))
+
+    assert nothing.droplets_detail == ""
+    assert one.droplets_detail == "refused made-up"
+    assert both.droplets_detail == "refused none; refused made-up"

@@ -162,8 +162,14 @@ def leave_failing_former(observed: Observed, lrp: DesiredLrp, rules: Rules) -> B
     action = _way_back(observed, lrp, rules)
     if not isinstance(action, BeginMigration):
         return None
-    rounds = max(1, rounds_before(observed))
-    return replace(action, rounds=rounds, detail=failure.detail, asks_source=True, is_urgent=True)
+    return replace(
+        action,
+        rounds=max(1, rounds_before(observed)),
+        reason=Reason.RUNS_FROM_FORMER_REGISTRY,
+        detail=failure.detail,
+        asks_source=True,
+        is_urgent=True,
+    )
 
 
 def _leave_lost_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:

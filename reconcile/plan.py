@@ -153,7 +153,8 @@ def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) 
             copied = observed.source if observed.job is None else observed.job.source
             return _migration_after_copy(copied, observed, lrp, rules, reason=action.reason)
         case BeginMigration(image=image):
-            return _to_copy(_migration_by(action.strategy, observed, lrp, reason=action.reason), image, rules)
+            planned = _migration_by(action.strategy, observed, lrp, reason=action.reason, goal=action.goal)
+            return _to_copy(planned, image, rules)
         case UpdateLogin():
             how = _strategy_for_login(observed, lrp, rules)
             planned = _migration_by(how, observed, lrp, reason=action.reason)
@@ -225,8 +226,11 @@ def _to_copy(
     return replace(planned, to_rootfs=rules.cache.rootfs(image.cache_guid))
 
 
-def _migration_by(how: Strategy, observed: Observed, lrp: DesiredLrp, *, reason: Reason) -> PlannedMigration:
-    is_way_back = observed.order is not None and observed.order.goal is Goal.SOURCE
+def _migration_by(
+    how: Strategy, observed: Observed, lrp: DesiredLrp, *, reason: Reason, goal: Goal = Goal.CACHE
+) -> PlannedMigration:
+    is_ordered_back = observed.order is not None and observed.order.goal is Goal.SOURCE
+    is_way_back = is_ordered_back or goal is Goal.SOURCE
     original_source = observed.original_source if is_way_back else None
     to_rootfs = None if original_source is None else original_source.rootfs
     serving = running(lrp, observed.instances)

@@ -313,12 +313,24 @@ class App:
             self._bring_login_in_line(lrp)
             self._put_back(lrp)
             return
+        if pull_of(lrp) == self.former and self._leave_failing_former(lrp):
+            return
         if not self.is_proven or self.is_restore_requested:
             return
         runs = is_any_running(self.bbs.rows(PROCESS))
         if runs and not self.may_bridge:
             return
         self._begin(self._row_of(lrp, runs=runs))
+
+    def _leave_failing_former(self, lrp: DesiredLrp) -> bool:
+        """Begin to bring an LRP to its source that is down on its former copy, while it may not have the new."""
+        rows = self.bbs.rows(PROCESS)
+        failure = failure_of(rows)
+        is_down = failure is not None and failure.is_pull_failure and not is_any_running(rows)
+        if not is_down or (self.is_proven and not self.is_restore_requested):
+            return False
+        self._begin(replace(self._row_of(lrp, runs=False), goal=Goal.SOURCE))
+        return True
 
     def _bring_login_in_line(self, lrp: DesiredLrp) -> None:
         """Update the login of an LRP in place, and retire what was refused with the other one."""
@@ -389,7 +401,8 @@ class App:
     def target(self) -> Pull:
         """What the LRP is to run from."""
         assert self.row is not None
-        return self.row.way_back or self.copy
+        is_restored = self.row.goal is Goal.SOURCE and self.row.way_back is None
+        return self.source if is_restored else self.row.way_back or self.copy
 
     def _on_target(self, lrp: DesiredLrp) -> DesiredLrp:
         return replace(lrp, rootfs=self.target.rootfs, credentials=self.target.credentials)

@@ -14,6 +14,7 @@ from reconcile.migration_choice import RETRY_FAILED_AFTER
 from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.observed import FormerCopy, Observed
 from reconcile.orders import Order
+from reconcile.plan import PlannedMigration, plan_lrp, planned_action
 from reconcile.policy import MigrateRunning, RunningPolicy, UnseenStagings
 from reconcile.protocol import MAX_ROUNDS
 from reconcile.reasons import Reason
@@ -297,6 +298,15 @@ class TestFormerRegistry:
         assert isinstance(action, BeginMigration)
         assert (action.goal, action.is_urgent, action.asks_source) == (Goal.SOURCE, True, True)
         assert (action.strategy, action.otherwise, action.ended) == (Strategy.RECREATE, None, None)
+
+    def test_its_plan_names_the_source_that_it_goes_back_to(self) -> None:
+        observed = replace(FROM_OLD, instances=(UNKNOWN,))
+
+        planned = plan_lrp(observed, ON_OLD, planned_action(observed, MOVING), MOVING)
+
+        assert isinstance(planned, PlannedMigration)
+        assert (planned.to_rootfs, planned.copy) == (LRP.rootfs, None)
+        assert planned.reason is Reason.RUNS_FROM_FORMER_REGISTRY
 
     def test_its_copy_is_requested_where_it_cannot_go_back(self) -> None:
         action = decide(replace(FROM_OLD, instances=(UNKNOWN,)), MOVING)

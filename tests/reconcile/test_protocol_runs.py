@@ -588,6 +588,48 @@ LeavingFormerCopy.TestCase.settings = Migrating.TestCase.settings
 TestLeavingFormerCopy = LeavingFormerCopy.TestCase
 
 
+class LeavingGoneFormerCopy(Migrating):
+    """The same with an app whose droplet names a former copy, which may be gone while its source is there."""
+
+    def new_app(self) -> App:
+        return App(former=FORMER_COPY, droplet=FORMER_COPY)
+
+    @rule()
+    def former_copy_is_gone(self) -> None:
+        self.app.bbs.pulls[FORMER_COPY] = Pulls.FAIL
+
+    @rule()
+    def cells_do_not_prove_anything(self) -> None:
+        self.app.is_proven = False
+
+    @rule()
+    def droplet_has_its_original_text_again(self) -> None:
+        self.app.droplet = None
+
+
+LeavingGoneFormerCopy.TestCase.settings = settings(Migrating.TestCase.settings, max_examples=100)
+TestLeavingGoneFormerCopy = LeavingGoneFormerCopy.TestCase
+
+
+def test_an_app_that_is_down_on_a_former_copy_runs_from_its_source_although_nothing_is_proven() -> None:
+    run = Run(former=FORMER_COPY, droplet=FORMER_COPY, is_proven=False)
+    run.bbs.pulls[FORMER_COPY] = Pulls.FAIL
+    run.begin(2, runs=False)
+    run.bbs.progress()
+    run.prepare()
+    assert run.row is not None
+    run.owner_syncs()  # its droplet names the former copy still
+    run.passes(3)
+    assert run.ends[Reason.CHANGED_BY_CLOUD_CONTROLLER] == 1
+
+    run.droplet = None
+    run.prepare()
+    run.passes(6)
+
+    assert run.bbs.runs(PROCESS, run.source)
+    assert run.ends[Reason.RESTORED] == 1
+
+
 class LeavingFormerLogin(LeavingFormerCopy):
     """The same with an app that runs from the same copy already, with another login."""
 
@@ -607,7 +649,9 @@ PARTS, EXAMPLES = 10, 5_000
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("machine", [Migrating, RenewingLogin, LeavingFormerCopy, LeavingFormerLogin])
+@pytest.mark.parametrize(
+    "machine", [Migrating, RenewingLogin, LeavingFormerCopy, LeavingGoneFormerCopy, LeavingFormerLogin]
+)
 @pytest.mark.parametrize("part", range(1, PARTS + 1))
 def test_50_000_other_runs(part: int, machine: type[Migrating]) -> None:
     del part  # each draws examples of its own

@@ -9,6 +9,7 @@ import pytest
 from protos.bbs.actual_lrp_pb2 import ActualLRPInstanceKey
 from protos.bbs.events_pb2 import EventsByCellId, TaskCreatedEvent
 from tests.simulators.bbs import Bbs, actual, desired, serve_bbs, tasks
+from tests.simulators.bbs.connections import reset
 from tests.simulators.bbs.events import BUFFER_SIZE
 from tests.simulators.bbs_probe import INSTANCES, TASKS, probe, raw_stream, some_lrp, some_task, until
 from tests.simulators.certificates import Certificates
@@ -198,3 +199,20 @@ async def test_a_client_that_leaves_is_forgotten(certificates: Certificates) -> 
             assert len(bbs.streams) == 1
 
         await until(lambda: not bbs.streams)
+
+
+async def test_nothing_is_written_to_a_client_that_is_gone_whatever_waits_for_it(
+    certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A transport warns of each write after the fifth to a connection that is lost."""
+    async with serve_bbs(certificates) as bbs, raw_stream(bbs, TASKS) as stream:
+        open_stream = bbs.streams[0]
+        open_stream.stall()
+        for number in range(50):
+            desire_task(bbs, f"task-{number}")
+        await bbs.state.events.settle()
+        reset(stream.writer)
+        open_stream.resume()
+        await until(lambda: not bbs.streams)
+
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []

@@ -23,6 +23,8 @@ HEAD = (
     "\r\n"
 )
 LAST_CHUNK = b"0\r\n\r\n"
+AT_ONCE = 65536
+"""Bytes after which a write ends, and other callbacks have a turn."""
 
 
 class _End(StrEnum):
@@ -129,15 +131,26 @@ class Stream:
 
     async def _send_waiting(self, writer: asyncio.StreamWriter) -> None:
         while self._ending in {None, _End.CLEAN} and not self._stalled:
+            data = self._take()
+            if not data:
+                return
+            writer.write(data)
+            await writer.drain()
+            await asyncio.sleep(0)  # over TLS `drain` does not, and only then a lost connection is noticed
+
+    def _take(self) -> bytes:
+        """Take what is written at once of what waits; nothing when nothing waits."""
+        data = bytearray()
+        while len(data) < AT_ONCE:
             if self._raw:
-                writer.write(self._raw.popleft())
+                data += self._raw.popleft()
             elif (event := self._next()) is not None:
                 if event.cell_id is None or self._cell_id in {"", event.cell_id}:
-                    writer.write(chunk(frame(self.sent, event)))
+                    data += chunk(frame(self.sent, event))
                     self.sent += 1
             else:
-                return
-            await writer.drain()
+                break
+        return bytes(data)
 
     def _next(self) -> Event | None:
         """Take the oldest event, until a hub that gave up has been emptied."""

@@ -1,5 +1,6 @@
 """The doctor in a whole deployment on loopback, without a daemon and beside a running one."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def texts(findings: list[Finding], check: str) -> str:
 
 
 async def test_a_whole_deployment_is_well_before_the_first_start(env: Environment) -> None:
+    shutil.rmtree(env.directory / "store")
+
     findings = await examine(env)
 
     (no_daemon,) = troubles(findings)

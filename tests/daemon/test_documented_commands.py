@@ -27,6 +27,7 @@ NOT_RUN = {
     "the daemon runs until a signal": f"{PROGRAM} run",
     "works only where no daemon runs": f"{PROGRAM} migrations --direct",
     "it replaces the database": f"{PROGRAM} restore-backup",
+    "it needs a server that is away": f"{PROGRAM} status",
 }
 """Why a block is not run, and how each of its commands then begins."""
 

@@ -1,5 +1,6 @@
 """What a daemon imports: no more than what its config calls for."""
 
+import shutil
 from pathlib import Path
 
 from tests.controller.test_cli import imported
@@ -10,6 +11,7 @@ async def test_a_daemon_imports_no_docker_and_on_a_store_that_is_there_no_alembi
     """An operator's command without a daemon opens all that a daemon does, and ends by itself."""
     async with open_environment(tmp_path) as env:
         env.write_config()
+        shutil.rmtree(env.directory / "store")
         arguments = ("status", "--direct", "--config", str(env.config_path))
 
         first, with_a_new_store = await imported(tmp_path, *arguments)

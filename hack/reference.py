@@ -15,7 +15,8 @@ from pathlib import Path
 
 import click
 from prometheus_client.metrics import MetricWrapperBase
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from controller.cli import commands
@@ -30,7 +31,7 @@ from controller.config import (
     descriptions_of,
 )
 from controller.config.sections import Section
-from controller.config.values import format_duration
+from controller.config.values import format_duration, parse_duration
 from controller.metrics import Metrics
 from hack.proto_reference import admin_api
 from reconcile.answers import RULES, Side, statuses_text
@@ -76,7 +77,7 @@ def _keys_table(model: type[Section], keys: tuple[str, ...] = ()) -> str:
     descriptions = descriptions_of(model)
     for key in keys or model.model_fields:
         field = model.model_fields[key]
-        rows.append(f"| `{key}` | {_cell(descriptions[key])} | {_default(field.default)} |")
+        rows.append(f"| `{key}` | {_cell(descriptions[key])} | {_default(field)} |")
     return "\n".join(rows)
 
 
@@ -84,12 +85,15 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _default(value: object) -> str:
+def _default(field: FieldInfo) -> str:
+    value = field.default
     if value is PydanticUndefined:
         return "required"
     if value is None or value == () or isinstance(value, BaseModel):
         return "none"
-    if isinstance(value, float):
+    if isinstance(value, float) and any(
+        isinstance(each, BeforeValidator) and each.func is parse_duration for each in field.metadata
+    ):
         return f'`"{format_duration(value)}"`'
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

@@ -41,6 +41,9 @@ FOREIGN_GOOD_FOR = 3600.0
 """Seconds after which cells are asked again whether they can pull without their own login. Nobody else would
 notice that the private registry asks for logins since then, before an app is started or runs a task."""
 
+LEFTOVERS_PAUSE = 10.0
+"""Seconds until canaries that could not be removed are removed again."""
+
 ROUNDING = 0.001
 """Seconds by which a canary may run early: timers and clocks differ by less."""
 
@@ -54,8 +57,12 @@ class CanaryProber(Protocol):
     async def run(self, kind: CanaryKind, placement_tags: frozenset[str], login: CanaryLogin) -> CanaryResult:
         """Run a canary of some kind."""
 
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether canaries may be left, of an earlier process or because a removal failed."""
+
     async def remove_leftovers(self) -> None:
-        """Remove the canaries that an earlier process has left."""
+        """Remove the canaries that are left; only while none of this process runs."""
 
     def use_login(self, credentials: Credentials) -> None:
         """Let the next canaries pull with another login."""
@@ -82,6 +89,7 @@ class CanaryLoop:
         self._prober, self._pause, self._process, self._pauses = prober, pause, process, pauses
         self._proofs: dict[PullQuestion, PullProof] = {}
         self._changed = asyncio.Event()
+        self._leftovers_due = 0.0
         self._logins = 0
         """How often the login with which cells pull has changed."""
         self._listener: ProofListener | None = None
@@ -190,15 +198,21 @@ class CanaryLoop:
         while True:
             await self._run_one(await self._wait_until_due())
 
-    async def _remove_leftovers(self) -> None:
-        try:
-            await self._prober.remove_leftovers()
-        except DockerCacheError as error:
-            log.info("failed-to-remove-canary", error=str(error))
+    async def _remove_leftovers(self) -> float | None:
+        """Remove the canaries that are left, if any; return the seconds until that is due again."""
+        now = self._process.monotonic()
+        if self._prober.has_leftovers and now >= self._leftovers_due:
+            self._leftovers_due = now + LEFTOVERS_PAUSE
+            try:
+                await self._prober.remove_leftovers()
+            except DockerCacheError as error:
+                log.info("failed-to-remove-canary", error=str(error))
+        return max(0.0, self._leftovers_due - now) if self._prober.has_leftovers else None
 
     async def _wait_until_due(self) -> PullQuestion:
         while True:
             self._changed.clear()
+            until_removal = await self._remove_leftovers()
             now = self._process.clock()
             waits = {question: self._seconds_until_due(question, now) for question in self._proofs}
             known = {question: seconds for question, seconds in waits.items() if seconds is not None}
@@ -206,7 +220,8 @@ class CanaryLoop:
             if due:
                 return min(due, key=lambda each: (each.rank[0], known[each], each.rank))
             try:
-                async with asyncio.timeout(min(known.values(), default=None)):
+                pauses = [*known.values(), *([] if until_removal is None else [until_removal])]
+                async with asyncio.timeout(min(pauses, default=None)):
                     await self._changed.wait()
             except TimeoutError:
                 continue

@@ -48,6 +48,8 @@ class Prober:
     ) -> None:
         self._bbs, self._images = bbs, images
         self._credentials, self._time_limit = credentials, time_limit
+        self.has_leftovers = True
+        """Whether canaries may be left, of an earlier process or because a removal failed."""
 
     def use_login(self, credentials: Credentials) -> None:
         """Let the next canaries pull with another login."""
@@ -153,7 +155,7 @@ class Prober:
         return f"{what} neither ran nor failed within {self._time_limit:g} s"
 
     async def remove_leftovers(self) -> None:
-        """Remove the canaries that an earlier process has left."""
+        """Remove the canaries that are left; only while none of this process runs."""
         for task in await self._bbs.list_tasks(CANARY_DOMAIN):
             log.info("removing-canary-of-earlier-run", task_guid=task.task_guid)
             await self._bbs.end_task(task.task_guid)
@@ -161,25 +163,26 @@ class Prober:
             log.info("removing-canary-of-earlier-run", process_guid=lrp.process_guid)
             with suppress(NotFound):
                 await self._bbs.remove_desired_lrp(lrp.process_guid)
+        self.has_leftovers = False
 
     async def _end_task(self, task_guid: TaskGuid) -> None:
-        async with _removing(task_guid):
+        async with self._removing(task_guid):
             await self._bbs.end_task(task_guid)
 
     async def _remove_lrp(self, process_guid: ProcessGuid) -> None:
-        async with _removing(process_guid):
+        async with self._removing(process_guid):
             with suppress(NotFound):
                 await self._bbs.remove_desired_lrp(process_guid)
 
-
-@asynccontextmanager
-async def _removing(guid: str) -> AsyncIterator[None]:
-    """Limit how long a removal may take; what it leaves the next run of the daemon removes."""
-    try:
-        async with asyncio.timeout(REMOVE_WITHIN):
-            yield
-    except (DockerCacheError, TimeoutError) as error:
-        log.info("failed-to-remove-canary", guid=guid, error=str(error) or "no answer in time")
+    @asynccontextmanager
+    async def _removing(self, guid: str) -> AsyncIterator[None]:
+        """Limit how long a removal may take; what it leaves is removed later, perhaps by the next process."""
+        try:
+            async with asyncio.timeout(REMOVE_WITHIN):
+                yield
+        except (DockerCacheError, TimeoutError) as error:
+            self.has_leftovers = True
+            log.info("failed-to-remove-canary", guid=guid, error=str(error) or "no answer in time")
 
 
 def _with(placement_tags: frozenset[str]) -> str:

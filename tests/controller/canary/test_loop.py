@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from controller.canary import CanaryLoop, DropletPulls, UnaskedCells
-from controller.canary.loop import FOREIGN_GOOD_FOR
+from controller.canary.loop import FOREIGN_GOOD_FOR, LEFTOVERS_PAUSE
 from controller.process import Process
+from reconcile.errors import Unavailable
 from reconcile.failure_spread import Cause
 from reconcile.lrps import Credentials, Secret
 from reconcile.pull_proof import CanaryKind, CanaryLogin, CanaryResult, CellAnswer
@@ -34,7 +35,9 @@ class Cells:
     task_goes_to: str = "a"
     problem: str = ""
     runs: list[tuple[float, CanaryKind, frozenset[str]]] = field(default_factory=list)
-    was_cleaned: bool = False
+    has_leftovers: bool = True
+    failing_removals: int = 0
+    removals: int = 0
     login: Credentials | None = None
     refused: set[CanaryLogin] = field(default_factory=set)
     logins: list[CanaryLogin] = field(default_factory=list)
@@ -51,7 +54,10 @@ class Cells:
         )
 
     async def remove_leftovers(self) -> None:
-        self.was_cleaned = True
+        self.removals += 1
+        if self.removals <= self.failing_removals:
+            raise Unavailable("bbs", "connection", "the BBS does not answer")
+        self.has_leftovers = False
 
     def use_login(self, credentials: Credentials) -> None:
         self.login = credentials
@@ -115,10 +121,25 @@ async def test_shared_cells_are_asked_at_the_start_and_never_again_without_a_cau
         await asyncio.sleep(3600)
 
         assert [(kind, tags) for _, kind, tags in scene.cells.runs] == [(CanaryKind.TASK, SHARED)]
-        assert scene.cells.was_cleaned
+        assert (scene.cells.has_leftovers, scene.cells.removals) == (False, 1)
         assert scene.loop.why_not(SHARED) is None
         assert scene.listener.told == ["proven"]
         assert scene.not_proven == 0
+
+
+async def test_what_could_not_be_removed_is_removed_later() -> None:
+    scene = Scene()
+    scene.cells.failing_removals = 3
+    async with scene.running():
+        await asyncio.sleep(2.5 * LEFTOVERS_PAUSE)
+        assert (scene.cells.has_leftovers, scene.cells.removals) == (True, 3)
+        await asyncio.sleep(LEFTOVERS_PAUSE)
+        assert (scene.cells.has_leftovers, scene.cells.removals) == (False, 4)
+
+        scene.cells.has_leftovers = True  # as after a canary that could not be removed
+        scene.loop.use_login(LOGIN)
+        await asyncio.sleep(LEFTOVERS_PAUSE)
+        assert (scene.cells.has_leftovers, scene.cells.removals) == (False, 5)
 
 
 async def test_with_another_login_cells_are_asked_again() -> None:

@@ -332,7 +332,10 @@ async def test_what_an_earlier_process_has_left_is_removed(scene: Scene) -> None
     pull = Pull(Rootfs(f"docker://{scene.registry.address}/{TASK_IMAGE}#latest"))
     await scene.client.desire_canary_task(Canary(new_guid(), pull))
     await scene.client.desire_canary_lrp(Canary(new_guid(), pull))
+    prober = scene.prober()
+    assert prober.has_leftovers
 
-    await scene.prober().remove_leftovers()
+    await prober.remove_leftovers()
 
     assert scene.is_clean
+    assert not prober.has_leftovers

@@ -1,0 +1,88 @@
+"""Says in plain words why an image was not copied.
+
+Only the code of a failure is read: its detail may hold the text of another system, and what only operators
+should see.
+"""
+
+from collections.abc import Mapping
+
+from reconcile.errors import ErrorCode
+
+
+def why(failure: str) -> str:
+    """Say in plain words why a copy was not made.
+
+    Args:
+        failure: "code: detail", as a job has it; only its codes are read.
+    """
+    return _CAUSES.get(_code_of(failure), "something went wrong that the platform's operators can look up")
+
+
+def _code_of(failure: str) -> str:
+    """Read the code that says most: an end to all attempts names that of the last one, and others follow."""
+    code, rest = _split(failure)
+    if code == ErrorCode.GAVE_UP:
+        code, rest = _split(rest.partition(", last ")[2] or code)
+    inner, _ = _split(rest)
+    return inner if code == ErrorCode.SOURCE_UNREACHABLE and inner in _CAUSES else code
+
+
+def _split(text: str) -> tuple[str, str]:
+    code, _, rest = text.partition(":")
+    return code.strip(), rest.strip()
+
+
+_SILENT = "a registry did not answer, or the connection to it broke"
+_REFUSED = (
+    "its registry refuses the login, or asks for one: check the image's name and the app's login for it"
+)
+_UNKNOWN = "its registry does not have it: check its name and tag"
+_PRIVATE = "the platform's registry cannot take it at the moment, which its operators see"
+_SLOW = "its registry sends it too slowly"
+_BROKEN = "what its registry sends is not what the image's digests say"
+_LARGE = "it is larger than the platform's operators allow for copies"
+_ADDRESS = "its registry is, or leads to, where the platform fetches no images from"
+
+_CAUSES: Mapping[str, str] = {
+    ErrorCode.CONNECTION: _SILENT,
+    ErrorCode.CONNECTION_FAILED: _SILENT,
+    ErrorCode.CUT: _SILENT,
+    ErrorCode.TIMEOUT: _SILENT,
+    ErrorCode.UNKNOWN_HOST: "nobody knows the host of its registry: check the image's name",
+    ErrorCode.CERTIFICATE: "the platform does not trust the certificate of its registry",
+    ErrorCode.NO_TLS: "its registry does not speak TLS",
+    ErrorCode.TOO_MANY_REQUESTS: "its registry limits how often images may be pulled",
+    ErrorCode.SOURCE_UNREACHABLE: _SILENT,
+    "UNAUTHORIZED": _REFUSED,
+    "DENIED": _REFUSED,
+    ErrorCode.BAD_CREDENTIALS: _REFUSED,
+    ErrorCode.TOKEN_EXPIRED: _REFUSED,
+    ErrorCode.NO_ECR_EXCHANGE: "the platform cannot use an AWS access key as a login",
+    ErrorCode.CREDENTIALS_LOST: "the login for its registry is not known any more; restage the app",
+    "MANIFEST_UNKNOWN": _UNKNOWN,
+    "NAME_UNKNOWN": _UNKNOWN,
+    "BLOB_UNKNOWN": _UNKNOWN,
+    ErrorCode.ADDRESS_REFUSED: _ADDRESS,
+    ErrorCode.ORIGIN_REFUSED: _ADDRESS,
+    ErrorCode.REALM_REFUSED: _ADDRESS,
+    ErrorCode.REDIRECT_REFUSED: _ADDRESS,
+    ErrorCode.DIGEST_MISMATCH: _BROKEN,
+    ErrorCode.SIZE_MISMATCH: _BROKEN,
+    ErrorCode.DISK_FULL: _PRIVATE,
+    ErrorCode.QUOTA_EXCEEDED: _PRIVATE,
+    ErrorCode.READ_ONLY: _PRIVATE,
+    ErrorCode.STORAGE_FAILED: _PRIVATE,
+    ErrorCode.UPLOAD_FAILED: _PRIVATE,
+    ErrorCode.NOT_REPAIRED: _PRIVATE,
+    ErrorCode.CANNOT_RUN_ON_CELLS: "the platform's cells cannot run it, from its own registry either",
+    ErrorCode.TOO_SLOW: _SLOW,
+    ErrorCode.TOOK_TOO_LONG: "it took too long",
+    ErrorCode.FAILED_BYTES: "too many copies of its organization failed today",
+    ErrorCode.GAVE_UP: _SILENT,
+    "image-too-large": _LARGE,
+    "manifest-too-large": _LARGE,
+    "index-too-large": _LARGE,
+    "too-many-layers": _LARGE,
+    "not-wanted": "its staging failed",
+}
+"""By code. One that is missing here is for operators."""

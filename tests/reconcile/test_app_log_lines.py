@@ -1,0 +1,165 @@
+"""The words of the lines: each says what happens to the app, why, and what it means."""
+
+import dataclasses
+
+import pytest
+
+from reconcile.app_events import (
+    AppEvent,
+    CopyBegun,
+    CopyFailed,
+    CopyPostponed,
+    CopyProgressed,
+    DropletChanged,
+    ImageCached,
+    MigrationBegun,
+    MigrationEnded,
+)
+from reconcile.app_log_lines import LineText, SourceType, text_of
+from reconcile.migrations import Goal
+from reconcile.protocol import FAILURES
+from reconcile.reasons import AppState, Reason
+
+SOURCE = "registry.example/team/web:1"
+COPY = "cache.example:8080/0d6c0b8a-51c5-4b2c-8f2e-0f0f5f2a9b11:latest"
+BEGUN = MigrationBegun(SOURCE, "", Goal.CACHE, has_bridge=True, reason=Reason.RUNS_FROM_SOURCE)
+ENDED = MigrationEnded(SOURCE, COPY, "", Goal.CACHE, Reason.MIGRATED, 42.4)
+
+STAGING_LINES: list[tuple[AppEvent, str]] = [
+    (CopyBegun(SOURCE), f"copying {SOURCE} to the platform's registry."),
+    (
+        CopyProgressed(SOURCE, 120_000_000, 1_500_000_000),
+        f"copied 120.0 MB of 1.50 GB of {SOURCE} (8 %).",
+    ),
+    (
+        CopyPostponed(SOURCE, "TOOMANYREQUESTS: registry.example", 3700.0),
+        (
+            f"{SOURCE} is not copied yet: its registry limits how often images may be pulled. The next attempt is "
+            "in 1 h 1 min; nothing waits for it."
+        ),
+    ),
+    (
+        ImageCached(SOURCE, COPY, 73_400_320, 3_400_320, 4.21),
+        (
+            f"{SOURCE} is cached as {COPY} (73.4 MB: 3.4 MB copied in 4.2 s; 70.0 MB of its layers were there "
+            "already)."
+        ),
+    ),
+    (
+        ImageCached(SOURCE, COPY, 73_400_320, 73_400_320, 64.2),
+        f"{SOURCE} is cached as {COPY} (73.4 MB: 73.4 MB copied in 1 min 4 s).",
+    ),
+    (
+        ImageCached(SOURCE, COPY, 73_400_320, None, 0.2),
+        f"{SOURCE} is cached already as {COPY}; nothing had to be copied.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "text"), STAGING_LINES)
+def test_what_is_told_while_an_app_is_staged(event: AppEvent, text: str) -> None:
+    assert text_of(event) == LineText(SourceType.STAGING, f"Image cache: {text}")
+
+
+def test_a_failed_copy_says_what_it_means_and_nothing_of_its_detail() -> None:
+    told = text_of(CopyFailed(SOURCE, "UNAUTHORIZED: Bearer realm, password hunter2"))
+
+    assert told == LineText(
+        SourceType.STAGING,
+        f"Image cache: {SOURCE} was not copied: its registry refuses the login, or asks for one: check the "
+        "image's name and the app's login for it. Without a copy the app runs from that registry itself, as if "
+        "there were no cache.",
+        is_error=True,
+    )
+
+
+def test_a_few_bytes_that_were_there_already_are_not_worth_a_word() -> None:
+    told = text_of(ImageCached(SOURCE, COPY, 73_400_320, 73_399_000, 4.21))
+
+    assert told is not None
+    assert "already" not in told.text
+
+
+CELL_LINES: list[tuple[AppEvent, str]] = [
+    (
+        BEGUN,
+        (
+            "the app's instances are replaced by ones that run the same image from the platform's own registry. A "
+            "temporary second set of instances serves meanwhile, and its lines are in this log, too. Image: "
+            f"{SOURCE}."
+        ),
+    ),
+    (
+        dataclasses.replace(BEGUN, process_type="worker", has_bridge=False),
+        (
+            "instances of process worker are replaced by ones that run the same image from the platform's own "
+            f"registry. None of them runs yet, so the app is not interrupted. Image: {SOURCE}."
+        ),
+    ),
+    (
+        dataclasses.replace(BEGUN, goal=Goal.SOURCE, reason=Reason.RESTORE_REQUESTED),
+        (
+            "the app's instances are replaced by ones that run from the image's own registry, since the platform's "
+            "operators asked for it. A temporary second set of instances serves meanwhile, and its lines are in "
+            f"this log, too. Image: {SOURCE}."
+        ),
+    ),
+    (ENDED, f"the app's instances run from {COPY}, a copy of the same image (after 42 s)."),
+    (
+        dataclasses.replace(ENDED, goal=Goal.SOURCE, reason=Reason.RESTORED),
+        "the app's instances run from the image's own registry again (after 42 s).",
+    ),
+    (
+        dataclasses.replace(ENDED, renews_login=True),
+        "the app's instances have the present login for the platform's registry (after 42 s).",
+    ),
+    (
+        DropletChanged(COPY, is_copy=True),
+        f"from now on instances and tasks of this app start from {COPY}, the platform's copy of its image.",
+    ),
+    (
+        DropletChanged(SOURCE, is_copy=False),
+        f"from now on instances and tasks of this app start from {SOURCE} again.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "text"), CELL_LINES)
+def test_what_is_told_of_instances(event: AppEvent, text: str) -> None:
+    assert text_of(event) == LineText(SourceType.CELL, f"Image cache: {text}")
+
+
+@pytest.mark.parametrize("reason", FAILURES)
+def test_every_failed_migration_says_what_it_means_for_the_app(reason: Reason) -> None:
+    told = text_of(dataclasses.replace(ENDED, reason=reason))
+
+    assert told is not None
+    assert told.is_error
+    assert str(reason) not in told.text
+    assert len(told.text) > 80
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_end_of_a_migration_can_be_told(reason: Reason) -> None:
+    told = text_of(dataclasses.replace(ENDED, reason=reason))
+
+    if told is not None:
+        assert told.text.startswith("Image cache: ")
+        assert told.text.endswith(".")
+
+
+def test_what_an_owner_has_brought_about_is_not_told_to_them() -> None:
+    assert text_of(dataclasses.replace(ENDED, reason=Reason.REMOVED_BY_OWNER)) is None
+
+
+def test_a_name_of_an_image_makes_no_second_line_and_is_not_endless() -> None:
+    told = text_of(CopyBegun("registry.example/" + "a" * 1000 + "\n[APP/0] OUT forged"))
+
+    assert told is not None
+    assert told.text.isprintable()
+    assert len(told.text) < 400
+
+
+def test_the_states_of_ends_are_those_that_are_known() -> None:
+    """A new reason of a failed LRP is looked at when it is added: most are worth a line of their own."""
+    assert {each.state for each in FAILURES} == {AppState.FAILED}

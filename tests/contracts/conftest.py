@@ -7,10 +7,12 @@ import pytest
 from tests.contracts.bbs_targets import REAL_BBS_VARIABLES, OnRealBbs
 from tests.contracts.capi_targets import REAL_CAPI_VARIABLES, OnRealCapi
 from tests.contracts.locket_targets import REAL_LOCKET_VARIABLES, OnRealLocket
+from tests.contracts.loggregator_targets import REAL_LOGGREGATOR_VARIABLES, OnRealAgent
 
 REAL: dict[type, tuple[str, tuple[str, ...]]] = {
     OnRealBbs: ("the BBS", REAL_BBS_VARIABLES),
     OnRealLocket: ("Locket", REAL_LOCKET_VARIABLES),
+    OnRealAgent: ("Loggregator", REAL_LOGGREGATOR_VARIABLES),
     OnRealCapi: ("Cloud Controller", REAL_CAPI_VARIABLES),
 }
 """What is said to be real: its name, and the variables that name it."""

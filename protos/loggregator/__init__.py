@@ -1,0 +1,1 @@
+"""The part of Loggregator's API with which components hand over envelopes, with its generated code."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from controller.coverage import StagingCoverage
 from controller.lrp_index import LrpIndex
 from controller.workqueue import WorkQueue
+from reconcile.app_events import CopyEvent
 from reconcile.lrps import AppGuid, ProcessGuid
-from reconcile.records import CacheRequest
+from reconcile.records import CacheRequest, JobId, task_of_requester
 from reconcile.references import CacheGuid
 
 
@@ -18,6 +19,7 @@ class JobListeners:
     Attributes:
         of_repairs: Are told of each copy whose repair has ended, however it ended.
         of_apps: Are told of each app for which a job has ended, however it ended.
+        of_stagings: Are told what happens to the copy for the staging of an app.
     """
 
     coverage: StagingCoverage
@@ -25,6 +27,7 @@ class JobListeners:
     queue: WorkQueue[ProcessGuid]
     of_repairs: list[Callable[[CacheGuid], None]] = field(default_factory=list)
     of_apps: list[Callable[[AppGuid], None]] = field(default_factory=list)
+    of_stagings: list[Callable[[AppGuid, JobId, CopyEvent], None]] = field(default_factory=list)
 
     def requested(self, request: CacheRequest) -> None:
         """Record in the staging coverage the staging that a request came from."""
@@ -39,6 +42,12 @@ class JobListeners:
     def postponed(self, app_guid: AppGuid) -> None:
         """Queue a pass over each LRP of an app, since a job that the app waits for got no answer."""
         self._queue_lrps(app_guid)
+
+    def happened(self, requester: str, app_guid: AppGuid, job_id: JobId, event: CopyEvent) -> None:
+        """Tell what has happened to a copy, where a staging has asked for it."""
+        if task_of_requester(requester) is not None:
+            for listener in self.of_stagings:
+                listener(app_guid, job_id, event)
 
     def _queue_lrps(self, app_guid: AppGuid) -> None:
         for process_guid in self.index.lrps_of(app_guid):

@@ -283,6 +283,25 @@ class Metrics:
             "Copies that LRPs run from and that the database does not know: `rebuild` adopts them",
             registry=self.registry,
         )
+        self.app_log_entries = Counter(
+            f"{prefix}app_log_entries",
+            "Lines for the logs of apps, and counters for operators, by what became of them: sent to the "
+            "Loggregator agent, dropped since too many waited, limited by the rate of their app, or refused",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for outcome in ("sent", "dropped", "limited", "refused"):
+            self.app_log_entries.labels(outcome=outcome)
+        self.app_log_entries_waiting = Gauge(
+            f"{prefix}app_log_entries_waiting",
+            "Lines and counters that wait for the Loggregator agent",
+            registry=self.registry,
+        )
+        self.loggregator_agent_up = Gauge(
+            f"{prefix}loggregator_agent_up",
+            "1 if the Loggregator agent took the last batch of lines; 0 if it did not, and before the first",
+            registry=self.registry,
+        )
         self.docker_lrps = Gauge(
             f"{prefix}docker_lrps",
             "Docker LRPs in the last listing of the BBS",

@@ -17,6 +17,7 @@ from controller.process import Process
 from controller.removed_lrps import desire_removed_lrps
 from controller.workqueue import FIRST_BACK_OFF, Priority, WorkQueue
 from reconcile.actions import Action, BeginMigration, UpdateLogin
+from reconcile.app_events import AppEvent, MigrationBegun, MigrationEnded
 from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.bindings import binding_to_keep
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, is_bridge
@@ -26,15 +27,15 @@ from reconcile.errors import DockerCacheError, NotFound
 from reconcile.facts import PassContext
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.logins import OUTDATED, is_outdated
-from reconcile.lrps import AppGuid, ProcessGuid
-from reconcile.migrations import Goal, Phase
+from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
+from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.missing_copies import ASK_SOURCE_AGAIN
 from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.reasons import Reason
 from reconcile.records import LrpRecord
-from reconcile.references import CacheGuid
+from reconcile.references import CacheGuid, source_from_rootfs
 
 log = structlog.get_logger(scope="reconciler")
 
@@ -83,6 +84,8 @@ class Reconciler:
         self.of_failing_former: list[Callable[[AppGuid, CacheGuid, str], None]] = []
         """Are told of each copy in a former registry that an LRP leaves, since cells cannot pull it: of which
         app the LRP is, and what they said."""
+        self.of_migrations: list[Callable[[DesiredLrp, AppEvent], None]] = []
+        """Are told of each migration that begins or ends, for the app's developers."""
         process.metrics.outdated_logins.set_function(lambda: self.gate.logins.outdated)
 
     async def recover(self) -> None:
@@ -161,11 +164,34 @@ class Reconciler:
             reason = Reason.RUNS_FROM_SOURCE if order.goal is Goal.CACHE else Reason.RESTORE_REQUESTED
         self._report(observed.process_guid, order, reason, detail)
 
+    def _report_begin(self, action: Action, outcome: Outcome) -> None:
+        """Tell of a migration that this pass has begun, and not ended at once."""
+        if not isinstance(action, BeginMigration) or outcome.ended is not None:
+            return
+        if self.gate.is_migrating(action.lrp.process_guid):
+            self._tell(action.lrp, _begun(action))
+
     def _report_end(self, outcome: Outcome) -> None:
         """Tell how a migration has ended, now that the LRP's record says it as well."""
         if outcome.ended is not None:
             for listener in self.of_ends:
                 listener(outcome.ended.original.app_guid, outcome.reason)
+            self._tell(outcome.ended.original, self._ended(outcome.ended, outcome.reason))
+
+    def _ended(self, ended: Migration, reason: Reason) -> MigrationEnded:
+        return MigrationEnded(
+            image=_image_of(ended.original),
+            copy=str(self._rules.cache.image(ended.cache_guid)),
+            process_type=_process_type_of(ended.original),
+            goal=ended.goal,
+            reason=reason,
+            seconds=self._process.clock() - ended.started_at,
+            renews_login=ended.renews_login,
+        )
+
+    def _tell(self, lrp: DesiredLrp, event: AppEvent) -> None:
+        for listener in self.of_migrations:
+            listener(lrp, event)
 
     def _back_off(self, key: ProcessGuid, observed: Observed | None) -> float:
         if not self.gate.is_migrating(key):
@@ -231,6 +257,13 @@ class Reconciler:
             detail = detail_of_migration(observed, outcome.reason, self._rules.cache)
             outcome = replace(outcome, detail=detail or outcome.detail)
         self.gate.update_circuit_breaker(key, outcome, observed.now)
+        await self._give_up_place(observed, outcome)
+        self._report_begin(action, outcome)
+        return outcome
+
+    async def _give_up_place(self, observed: Observed, outcome: Outcome) -> None:
+        """Let others start where no migration of an LRP is open any more."""
+        key = observed.process_guid
         if not self.gate.is_migrating(key):
             self.gate.wake_waiting()  # the place for which this LRP was looked at is free
         elif await self._sources.journal.find_migration(key) is None:
@@ -238,7 +271,6 @@ class Reconciler:
                 self.gate.cancel(key, observed.migration)
             else:
                 self.gate.end(key, outcome.ended)
-        return outcome
 
     async def _apply(self, action: Action, observed: Observed) -> Outcome:
         """Carry out an action; tell of a former copy that it takes an LRP from, also if a request fails."""
@@ -359,6 +391,28 @@ class Reconciler:
             cache_guid=outcome.cache_guid,
             duration_s=round(duration, 3),
         )
+
+
+def _begun(action: BeginMigration) -> MigrationBegun:
+    return MigrationBegun(
+        image=_image_of(action.lrp),
+        process_type=_process_type_of(action.lrp),
+        goal=action.goal,
+        has_bridge=action.strategy is Strategy.BRIDGE,
+        reason=action.reason,
+        renews_login=action.renews_login,
+    )
+
+
+def _image_of(lrp: DesiredLrp) -> str:
+    image = source_from_rootfs(lrp.rootfs)
+    return str(lrp.rootfs) if image is None else str(image)
+
+
+def _process_type_of(lrp: DesiredLrp) -> str:
+    """Name the process of an app; empty for the one that every app has."""
+    name = lrp.metric_tags.get("process_type", "")
+    return "" if name == "web" else name
 
 
 def _is_old(record: LrpRecord | None, now: float) -> bool:

@@ -13,6 +13,7 @@ from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.job_shares import JobShares
 from controller.cacher.repeats import RepeatedRequests
 from controller.workqueue import WorkQueue
+from reconcile.app_events import CopyBegun
 from reconcile.asking_budget import AskingBudget
 from reconcile.errors import ErrorCode
 from reconcile.reasons import Reason
@@ -59,7 +60,8 @@ class JobRequests:
     async def request(self, request: CacheRequest) -> CacheJob:
         """Request a copy and return its job: the open job that the requester has already, or another."""
         async with self._lock:
-            job = await self._find_job_of(request) or await self._join_or_add(request)
+            known = await self._find_job_of(request)
+            job = known or await self._join_or_add(request)
         if request.is_ordered and job.is_open:
             self._note_order(job.job_id, request)
             if job.state is JobState.QUEUED:
@@ -67,6 +69,9 @@ class JobRequests:
             self._queue.add(job.job_id)
         if not job.is_repair:
             self._listeners.requested(request)
+        if known is None:
+            begun = CopyBegun(str(request.source))
+            self._listeners.happened(request.requester, request.app_guid, job.job_id, begun)
         return job
 
     def pause_after_restart(self, job: CacheJob) -> float:

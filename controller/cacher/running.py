@@ -13,6 +13,7 @@ from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
 from reconcile.answers import WAITED_FOR
+from reconcile.app_events import CopyEvent, CopyFailed, CopyPostponed, ImageCached
 from reconcile.copying_ports import CopiedImage
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.records import MAX_ATTEMPTS, Binding, CachedImage, CacheJob, JobId, JobState, repaired_by
@@ -202,7 +203,9 @@ class JobRunner:
                 source_image=str(job.source),
                 detail="layers of zstd were copied unchanged; cells of before 2026 cannot unpack them",
             )
-        await self._notify_listeners(job)
+        copy = str(self._cache.image(image.cache_guid))
+        moved = None if copied is None else copied.transferred
+        await self._notify_listeners(job, ImageCached(str(job.source), copy, image.size, moved, seconds))
 
     async def _postpone_or_fail(self, job: CacheJob, error: Unavailable) -> float | None:
         failure = f"{error.code}: {error.detail}"
@@ -235,8 +238,10 @@ class JobRunner:
         not_before = self._process.clock() + seconds
         await self._save(job, JobState.QUEUED, attempts=attempts, not_before=not_before, failure=failure)
         self._process.metrics.jobs.labels(outcome="again").inc()
+        event = CopyPostponed(str(job.source), failure, seconds)
         for binding in await self._bindings.list_bindings(job.job_id):
             self._listeners.postponed(binding.app_guid)
+            self._listeners.happened(binding.requester, binding.app_guid, job.job_id, event)
         log.info(
             "postponed-job",
             job=job.job_id,
@@ -251,7 +256,7 @@ class JobRunner:
         await self._save(job, JobState.FAILED, failure=failure)
         self._process.metrics.jobs.labels(outcome="failed").inc()
         log.error("failed-to-cache-image", job=job.job_id, source_image=str(job.source), reason=failure)
-        await self._notify_listeners(job)
+        await self._notify_listeners(job, CopyFailed(str(job.source), failure))
 
     async def _save(
         self,
@@ -273,9 +278,10 @@ class JobRunner:
         await self._jobs.save_job(changed)
         return changed
 
-    async def _notify_listeners(self, job: CacheJob) -> None:
+    async def _notify_listeners(self, job: CacheJob, event: CopyEvent) -> None:
         for binding in await self._bindings.list_bindings(job.job_id):
             repaired = repaired_by(binding.requester)
+            self._listeners.happened(binding.requester, binding.app_guid, job.job_id, event)
             if repaired is None:
                 self._listeners.ended(binding.app_guid)
             else:

@@ -128,6 +128,8 @@ class Droplets:
         watched = replace(dependencies, api=WatchedApi(dependencies.api, standing, writing))
         observer = DropletObserver(watched, known)
         self._reconciler = DropletReconciler(watched, known=known, observer=observer, writing=writing)
+        self.of_changes = self._reconciler.of_changes
+        """Are told of each droplet whose image was changed, for the app's developers."""
         self._builds = BuildFollower(watched, stagings=known.stagings, staged=self._staged)
         self._sweep = DropletSweep(
             watched, interval=interval, known=known, observer=observer, reconciler=self._reconciler

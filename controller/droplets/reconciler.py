@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -15,12 +16,14 @@ from controller.droplets.observe import DropletObserver
 from controller.droplets.outcome import DropletOutcome
 from controller.droplets.standing import ApiStanding
 from controller.workqueue import Priority, WorkQueue
+from reconcile.app_events import AppEvent, DropletChanged
 from reconcile.droplet_actions import SaveDropletRecord
 from reconcile.droplet_decisions import decide_droplet
 from reconcile.droplet_ports import CloudControllerApi
 from reconcile.droplets import DropletGuid, DropletOrder
 from reconcile.errors import Denied, DockerCacheError
 from reconcile.foreign_text import mask_login
+from reconcile.lrps import AppGuid
 from reconcile.reasons import Reason
 
 log = structlog.get_logger(scope="droplets")
@@ -72,6 +75,8 @@ class DropletReconciler:
         self._waiting_for_proof: set[DropletGuid] = set()
         self.changes = DropletChanges(dependencies, known.index)
         """Carries out actions, also those that a listing leads to."""
+        self.of_changes: list[Callable[[AppGuid, AppEvent], None]] = []
+        """Are told of each droplet whose image was changed, for the app's developers."""
         self._metrics.waiting.set_function(lambda: self._lines.backlog)
 
     @property
@@ -229,6 +234,11 @@ class DropletReconciler:
                 "cache_image": record.target,
             }
         fields["duration_s"] = round(duration, 3)
+        if record is not None and outcome.change:
+            is_copy = outcome.change == "patched"
+            event = DropletChanged(record.target if is_copy else mask_login(record.original), is_copy=is_copy)
+            for listener in self.of_changes:
+                listener(record.app_guid, event)
         if outcome.change == "patched":
             log.info("patched-droplet", **fields)
         elif outcome.change:

@@ -1,6 +1,6 @@
 """The dependencies of the watcher."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +13,7 @@ from controller.lrp_index import LrpIndex
 from controller.process import Process
 from controller.workqueue import WorkQueue
 from reconcile.events import ActualLrpCrashed, Event
-from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid, SchedulingInfo, Task
+from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid, SchedulingInfo, Task
 from reconcile.observed import Rules
 from reconcile.ports import BindingRecords, CacheRequests, LrpRecords, Mode
 from reconcile.references import CacheGuid, Rootfs, source_from_rootfs
@@ -96,6 +96,8 @@ class WatcherDependencies:
         event_cache: The versions of the LRPs that are being migrated, as events reported them.
         stops: The instances that passes have asked to stop: events that only announce that are no news.
         mode: Whether LRPs are migrated to their copies or back to their sources.
+        of_tags: Are told the metric tags of each staging task whose image is to be copied, before that is
+            requested.
     """
 
     bbs: WatchedBbs
@@ -114,6 +116,7 @@ class WatcherDependencies:
     mode: Mode
     rules: Rules
     process: Process
+    of_tags: tuple[Callable[[AppGuid, Mapping[str, str]], None], ...] = ()
 
     def copy_of(self, rootfs: Rootfs) -> CacheGuid | None:
         """Return the copy that a rootfs names; None for anything else."""

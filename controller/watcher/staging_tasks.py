@@ -31,6 +31,7 @@ class StagingTasks:
         self._coverage, self._stagings = dependencies.coverage, dependencies.stagings
         self._rules = dependencies.rules
         self._outcomes = dependencies.process.metrics.staging_tasks
+        self._of_tags = dependencies.of_tags
         self._queue: WorkQueue[TaskGuid] = WorkQueue()
         self._latest: dict[TaskGuid, Task] = {}
         self._handled: OrderedDict[TaskGuid, bool] = OrderedDict()
@@ -103,6 +104,8 @@ class StagingTasks:
             self._outcomes.labels(outcome=refusal).inc()
             log.debug("refused-image", task_guid=task.task_guid, reason=refusal, source_image=staged.text)
             return
+        for listener in self._of_tags:
+            listener(staged.app_guid, task.metric_tags)
         request = CacheRequest(
             app_guid=staged.app_guid,
             source=staged.source,

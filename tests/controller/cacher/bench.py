@@ -16,6 +16,7 @@ from controller.process import Process
 from controller.progress import Progress
 from controller.store.opening import Store
 from controller.workqueue import WorkQueue
+from reconcile.app_events import CopyEvent
 from reconcile.copying_ports import (
     CheckDepth,
     CopiedImage,
@@ -31,7 +32,7 @@ from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, S
 from reconcile.migrations import Goal
 from reconcile.orders import Order
 from reconcile.reasons import Reason
-from reconcile.records import CacheJob, CacheRequest, JobState
+from reconcile.records import CacheJob, CacheRequest, JobId, JobState
 from reconcile.references import (
     CacheGuid,
     CacheRepositories,
@@ -176,6 +177,7 @@ class Bench:
     control: OperatorControl
     repaired: list[Callable[[CacheGuid], None]]
     metrics: Metrics
+    staged: list[Callable[[AppGuid, JobId, CopyEvent], None]]
 
     async def state(self, job: CacheJob) -> JobState:
         found = await self.store.records.find_job(job.job_id)
@@ -246,7 +248,17 @@ async def open_bench(
     await cacher.recover()
     running = [asyncio.create_task(cacher.run()) for _ in range(loops)]
     try:
-        yield Bench(cacher, registries, store, queue, coverage, gate, listeners.of_repairs, process.metrics)
+        yield Bench(
+            cacher,
+            registries,
+            store,
+            queue,
+            coverage,
+            gate,
+            listeners.of_repairs,
+            process.metrics,
+            listeners.of_stagings,
+        )
     finally:
         for task in running:
             task.cancel()

@@ -1,0 +1,185 @@
+"""Turns what happens to images into lines in the logs of their apps.
+
+Whoever tells of an event only leaves it here: it is worded by a loop of its own, so that nothing that goes
+wrong with a line can cost a copy or a migration anything.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from controller.app_logs.counters import component_counters
+from controller.app_logs.sending import LogQueue
+from controller.process import Process
+from controller.progress import Progress
+from reconcile.app_events import (
+    AppEvent,
+    CopyBegun,
+    CopyEvent,
+    CopyFailed,
+    CopyProgressed,
+    ImageCached,
+)
+from reconcile.app_log_lines import IDENTITY_TAGS, AppLogLine, text_of
+from reconcile.line_rates import LineRates
+from reconcile.lrps import AppGuid, DesiredLrp
+from reconcile.records import JobId
+
+log = structlog.get_logger(scope="app-logs")
+
+LOOK_INTERVAL = 15.0
+"""Seconds between two looks at copies that are under way."""
+
+PROGRESS_INTERVAL = 30.0
+"""Seconds between two lines about one copy."""
+
+MOST_EVENTS = 5_000
+MOST_APPS = 20_000
+MOST_COPIES = 5_000
+
+_NANOSECONDS = 1_000_000_000
+
+ProgressOf = Callable[[JobId], Progress | None]
+
+
+@dataclass
+class _LongCopy:
+    """A copy that is under way for the staging of an app."""
+
+    source: str
+    told_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Happened:
+    """An event, and when it happened in nanoseconds since 1970."""
+
+    app_guid: AppGuid
+    event: AppEvent
+    at: int
+
+
+class AppLogs:
+    """Tells app developers what happens to their images.
+
+    Args:
+        queue: Takes the lines.
+        progress_of: Says how far the copy of a job has come.
+        process: The running process.
+    """
+
+    def __init__(self, queue: LogQueue, progress_of: ProgressOf, process: Process) -> None:
+        self._queue, self._progress_of, self._process = queue, progress_of, process
+        self._rates = LineRates()
+        self._tags: OrderedDict[AppGuid, Mapping[str, str]] = OrderedDict()
+        self._copies: OrderedDict[tuple[JobId, AppGuid], _LongCopy] = OrderedDict()
+        self._events: deque[_Happened] = deque()
+        self._has_events = asyncio.Event()
+        self._entries = process.metrics.app_log_entries
+
+    def note_tags(self, app_guid: AppGuid, tags: Mapping[str, str]) -> None:
+        """Note the names and GUIDs of an app, as its task or LRP has them."""
+        self._tags[app_guid] = {name: value for name, value in tags.items() if name in IDENTITY_TAGS}
+        self._tags.move_to_end(app_guid)
+        while len(self._tags) > MOST_APPS:
+            self._tags.popitem(last=False)
+
+    def copy_event(self, app_guid: AppGuid, job_id: JobId, event: CopyEvent) -> None:
+        """Tell what has happened to the copy for the staging of an app."""
+        key = (job_id, app_guid)
+        match event:
+            case CopyBegun(source):
+                self._copies[key] = _LongCopy(source, self._process.monotonic())
+                while len(self._copies) > MOST_COPIES:
+                    self._copies.popitem(last=False)
+            case ImageCached() | CopyFailed():
+                self._copies.pop(key, None)
+            case _:
+                pass
+        self.happened(app_guid, event)
+
+    def happened(self, app_guid: AppGuid, event: AppEvent) -> None:
+        """Tell what has happened to an app; of too many that wait to be worded the oldest is dropped."""
+        self._events.append(_Happened(app_guid, event, self._now()))
+        while len(self._events) > MOST_EVENTS:
+            self._events.popleft()
+            self._entries.labels(outcome="dropped").inc()
+        self._has_events.set()
+
+    def lrp_event(self, lrp: DesiredLrp, event: AppEvent) -> None:
+        """Tell what has happened to an LRP."""
+        self.note_tags(lrp.app_guid, lrp.metric_tags)
+        self.happened(lrp.app_guid, event)
+
+    async def run(self) -> None:
+        """Word what happens, and send it, forever."""
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._word_forever(), name="app-logs-wording")
+            loops.create_task(self._watch_forever(), name="app-logs-watch")
+            loops.create_task(self._queue.run(), name="app-logs-sending")
+
+    async def _word_forever(self) -> None:
+        while True:
+            await self._has_events.wait()
+            self.word_events()
+
+    def word_events(self) -> None:
+        """Word what has happened, and hand it to the queue; a line that fails is logged and left out."""
+        self._has_events.clear()
+        while self._events:
+            happened = self._events.popleft()
+            try:
+                self._word(happened)
+            except Exception:
+                log.exception("failed-to-word-app-log-line", kind=type(happened.event).__name__)
+
+    def _word(self, happened: _Happened) -> None:
+        text = text_of(happened.event)
+        if text is None:
+            return
+        if not self._rates.allows(happened.app_guid, self._process.monotonic()):
+            self._entries.labels(outcome="limited").inc()
+            return
+        line = AppLogLine(
+            app_guid=happened.app_guid,
+            source_type=text.source_type,
+            text=text.text,
+            at=happened.at,
+            is_error=text.is_error,
+            tags=self._tags.get(happened.app_guid, {}),
+        )
+        self._queue.put(line)
+
+    async def _watch_forever(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL)
+            self.look_at_copies()
+            self.count()
+
+    def count(self) -> None:
+        """Tell operators how much has been done."""
+        for counter in component_counters(self._process.metrics, self._now()):
+            self._queue.put(counter)
+
+    async def flush(self, seconds: float) -> None:
+        """Send what is left, at the end, for some seconds at most."""
+        self.word_events()
+        self.count()
+        await self._queue.flush(seconds)
+
+    def look_at_copies(self) -> None:
+        """Tell of each copy that has been under way for long since the last line about it."""
+        now = self._process.monotonic()
+        for (job_id, app_guid), copy in self._copies.items():
+            progress = self._progress_of(job_id)
+            if progress is None or not progress.total or now - copy.told_at < PROGRESS_INTERVAL:
+                continue
+            copy.told_at = now
+            done = min(progress.total, progress.transferred + progress.skipped)
+            self.happened(app_guid, CopyProgressed(copy.source, done, progress.total))
+
+    def _now(self) -> int:
+        return int(self._process.clock() * _NANOSECONDS)

@@ -1,0 +1,130 @@
+"""Keeps log lines until the agent has taken them; when too many wait, the oldest are dropped and counted.
+
+Whoever has a line never waits, and never learns of a failure.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+
+from controller.backoff import backoff
+from controller.process import Process
+from reconcile.app_log_lines import AppLogLine, ComponentCounter
+from reconcile.errors import DockerCacheError, Invalid
+
+log = structlog.get_logger(scope="app-logs")
+
+Entry = AppLogLine | ComponentCounter
+
+MOST_WAITING = 5_000
+"""Entries that wait at most, some hundred bytes each."""
+
+BATCH = 100
+"""Entries of a batch, as the family's own client has it."""
+
+GATHER = 0.1
+"""Seconds in which a batch is gathered."""
+
+PAUSE = backoff(0.5, 30.0)
+"""Seconds between attempts while the agent is away."""
+
+
+class Agent(Protocol):
+    """Whoever takes batches."""
+
+    async def send(self, entries: Sequence[Entry]) -> None:
+        """Send one batch.
+
+        Raises:
+            DockerCacheError: It was not taken, as far as is known; Invalid when it never will be.
+        """
+
+
+class LogQueue:
+    """The entries that wait for the agent.
+
+    Args:
+        agent: Takes them.
+        process: The running process.
+        batch: Entries of a batch; 0 for the usual number.
+        most: Entries that wait at most.
+    """
+
+    def __init__(self, agent: Agent, process: Process, *, batch: int = 0, most: int = MOST_WAITING) -> None:
+        self._agent, self._most, self._batch = agent, most, batch or BATCH
+        self._entries: deque[Entry] = deque()
+        self._has_entries = asyncio.Event()
+        metrics = process.metrics
+        self._lines, self._agent_up = metrics.app_log_entries, metrics.loggregator_agent_up
+        metrics.app_log_entries_waiting.set_function(lambda: len(self._entries))
+
+    def put(self, entry: Entry) -> None:
+        """Let an entry wait for its turn, if need be in the place of the oldest."""
+        self._entries.append(entry)
+        self._drop_oldest()
+        self._has_entries.set()
+
+    def _drop_oldest(self) -> None:
+        while len(self._entries) > self._most:
+            self._entries.popleft()
+            self._lines.labels(outcome="dropped").inc()
+
+    async def run(self) -> None:
+        """Send what waits, forever; an agent that is away is asked again after growing pauses."""
+        failures = 0
+        while True:
+            await self._has_entries.wait()
+            if len(self._entries) < self._batch:
+                await asyncio.sleep(GATHER)
+            error = await self._send_batch()
+            if error is None:
+                if failures:
+                    log.info("agent-is-back", failed_attempts=failures)
+                failures = 0
+                continue
+            failures += 1
+            if failures == 1:
+                log.info("failed-to-send-app-logs", error=str(error), waiting=len(self._entries))
+            await asyncio.sleep(PAUSE(min(failures, 16)))
+
+    async def flush(self, seconds: float) -> None:
+        """Send what waits, as far as the agent takes it at once, for some seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._entries and await self._send_batch() is None:
+                    pass
+
+    async def _send_batch(self) -> DockerCacheError | None:
+        """Send the oldest entries; what the agent has not taken waits on.
+
+        Returns:
+            What keeps the agent from taking anything now; None when there is nothing.
+        """
+        entries = [self._entries.popleft() for _ in range(min(self._batch, len(self._entries)))]
+        if not self._entries:
+            self._has_entries.clear()
+        try:
+            await self._agent.send(entries)
+        except Invalid as error:
+            self._lines.labels(outcome="refused").inc(len(entries))
+            log.error("agent-refused-app-logs", error=str(error), entries=len(entries))  # noqa: TRY400 - see text
+            return None
+        except DockerCacheError as error:
+            self._put_back(entries)
+            self._agent_up.set(0)
+            return error
+        except BaseException:  # cancelled: nobody knows whether it was taken
+            self._put_back(entries)
+            raise
+        self._lines.labels(outcome="sent").inc(len(entries))
+        self._agent_up.set(1)
+        return None
+
+    def _put_back(self, entries: Sequence[Entry]) -> None:
+        self._entries.extendleft(reversed(entries))
+        self._drop_oldest()
+        self._has_entries.set()

@@ -1,0 +1,154 @@
+"""Events become lines in the logs of their apps, at a bounded rate, and never fail whoever tells of them."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from controller.app_logs import AppLogs, LogQueue
+from controller.app_logs.counters import COUNTERS, component_counters
+from controller.app_logs.listener import LOOK_INTERVAL, MOST_EVENTS, PROGRESS_INTERVAL
+from controller.app_logs.sending import Entry
+from controller.engines.progress import CopyProgress
+from controller.metrics import Metrics
+from controller.process import Process
+from controller.progress import Progress
+from reconcile.app_events import CopyBegun, CopyFailed, CopyProgressed, ImageCached
+from reconcile.app_log_lines import AppLogLine, ComponentCounter
+from reconcile.line_rates import BURST
+from reconcile.lrps import AppGuid
+from reconcile.records import JobId
+
+pytestmark = pytest.mark.looptime
+
+APP, OTHER, JOB = AppGuid("app-1"), AppGuid("app-2"), JobId("job-1")
+SOURCE = "registry.example/team/web:1"
+
+
+@dataclass
+class Scene:
+    """App logs over an agent in memory, with a clock that a test sets."""
+
+    taken: list[Entry] = field(default_factory=list)
+    progress: dict[JobId, Progress] = field(default_factory=dict)
+    now: float = 1000.0
+
+    def __post_init__(self) -> None:
+        self.process = Process("run", clock=lambda: self.now, monotonic=lambda: self.now)
+        self.logs = AppLogs(LogQueue(self, self.process), self.progress.get, self.process)
+
+    async def send(self, entries: Sequence[Entry]) -> None:
+        self.taken += entries
+
+    async def lines(self) -> list[AppLogLine]:
+        await self.logs.flush(1.0)
+        return [each for each in self.taken if isinstance(each, AppLogLine)]
+
+    def counted(self, outcome: str) -> float | None:
+        return self.process.metrics.registry.get_sample_value(
+            "docker_cache_app_log_entries_total", {"outcome": outcome}
+        )
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+async def test_a_line_has_the_time_of_its_event_and_the_names_of_its_app(scene: Scene) -> None:
+    scene.logs.note_tags(APP, {"app_name": "web", "space_name": "prod", "instance_id": "7"})
+    scene.logs.copy_event(APP, JOB, CopyBegun(SOURCE))
+    scene.now += 5
+    (line,) = await scene.lines()
+
+    assert (line.app_guid, line.at) == (APP, 1000 * 10**9)
+    assert line.tags == {"app_name": "web", "space_name": "prod"}
+
+
+async def test_an_app_gets_no_more_lines_than_its_rate_and_others_get_theirs(scene: Scene) -> None:
+    for _ in range(BURST + 10):
+        scene.logs.happened(APP, CopyBegun(SOURCE))
+    scene.logs.happened(OTHER, CopyBegun(SOURCE))
+    lines = await scene.lines()
+
+    assert [sum(line.app_guid == app for line in lines) for app in (APP, OTHER)] == [BURST, 1]
+    assert scene.counted("limited") == 10
+
+
+async def test_an_event_that_cannot_be_worded_costs_only_its_line(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = CopyProgressed(SOURCE, 1, "much")  # type: ignore[arg-type] # what a bug might make of it
+    scene.logs.happened(APP, broken)
+    scene.logs.happened(APP, CopyBegun(SOURCE))
+
+    assert len(await scene.lines()) == 1
+    assert "failed-to-word-app-log-line" in capsys.readouterr().out
+
+
+async def test_events_that_nobody_words_are_bounded(scene: Scene) -> None:
+    for _ in range(MOST_EVENTS + 3):
+        scene.logs.happened(APP, CopyBegun(SOURCE))
+
+    assert scene.counted("dropped") == 3
+
+
+async def test_a_long_copy_is_told_of_at_intervals_until_it_ends(scene: Scene) -> None:
+    scene.progress[JOB] = CopyProgress(total=100, transferred=20, skipped=5)
+    scene.logs.copy_event(APP, JOB, CopyBegun(SOURCE))
+    for _ in range(5):
+        scene.logs.look_at_copies()
+        scene.now += PROGRESS_INTERVAL / 2
+    scene.logs.copy_event(APP, JOB, ImageCached(SOURCE, "cache.example:8080/guid:latest", 100, 100, 61.0))
+    scene.now += PROGRESS_INTERVAL
+    scene.logs.look_at_copies()
+    begun, *progress, cached = [line.text for line in await scene.lines()]
+
+    assert len(progress) == 2
+    assert all("(25 %)" in each for each in progress)
+    assert ("copying" in begun, "is cached as" in cached) == (True, True)
+
+
+async def test_a_copy_that_has_not_begun_is_not_told_of(scene: Scene) -> None:
+    scene.logs.copy_event(APP, JOB, CopyBegun(SOURCE))
+    scene.now += PROGRESS_INTERVAL
+    scene.logs.look_at_copies()
+    scene.progress[JOB] = CopyProgress()
+    scene.logs.look_at_copies()
+
+    assert len(await scene.lines()) == 1
+
+
+async def test_a_copy_that_has_failed_is_watched_no_longer(scene: Scene) -> None:
+    scene.progress[JOB] = CopyProgress(total=100, transferred=20)
+    scene.logs.copy_event(APP, JOB, CopyBegun(SOURCE))
+    scene.logs.copy_event(APP, JOB, CopyFailed(SOURCE, "timeout: nobody answers"))
+    scene.now += PROGRESS_INTERVAL
+    scene.logs.look_at_copies()
+
+    assert len(await scene.lines()) == 2
+
+
+async def test_its_loops_send_lines_and_counters_by_themselves(scene: Scene) -> None:
+    scene.process.metrics.jobs.labels(outcome="cached").inc(2)
+    running = asyncio.create_task(scene.logs.run())
+    scene.logs.happened(APP, CopyBegun(SOURCE))
+    await asyncio.sleep(LOOK_INTERVAL + 1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    line, *counters = scene.taken
+    assert isinstance(line, AppLogLine)
+    assert counters == [ComponentCounter("ImagesCached", 2, 1000 * 10**9)]
+
+
+def test_every_counter_is_made_of_metrics_that_exist() -> None:
+    metrics = Metrics()
+    for samples in COUNTERS.values():
+        for name, label, value in samples:
+            family = getattr(metrics, name.removeprefix("docker_cache_").removesuffix("_total"))
+            (family.labels(**{label: value}) if label else family).inc(2)
+    counted = {each.name: each.total for each in component_counters(metrics, 0)}
+
+    assert counted == {name: 2 * len(samples) for name, samples in COUNTERS.items()}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from controller.config import Config, RegistryConfig
+from controller.config import Config, LoggregatorConfig, RegistryConfig
 
 RENEW_WITHIN = timedelta(days=30)
 """Time before the end of a certificate in which it is warned of."""
@@ -44,6 +44,7 @@ def certificate_files(config: Config) -> tuple[CertificateFile, ...]:
         ),
         _authorities("locket_ca_cert_file", config.locket_ca_cert_file),
         _pair("locket_client", config.locket_client_cert_file, config.locket_client_key_file),
+        *_of_loggregator(config.loggregator),
         _authorities("admin_ca_cert_file", config.admin_ca_cert_file),
         _pair("admin_server", config.admin_server_cert_file, config.admin_server_key_file),
         _pair("admin_client", config.admin_client_cert_file, config.admin_client_key_file),
@@ -59,6 +60,16 @@ def _of_registry(prefix: str, registry: RegistryConfig) -> tuple[CertificateFile
     return (
         _authorities(f"{prefix}.ca_cert_file", registry.ca_cert_file),
         _pair(f"{prefix}.client", registry.client_cert_file, registry.client_key_file),
+    )
+
+
+def _of_loggregator(agent: LoggregatorConfig) -> tuple[CertificateFile | None, ...]:
+    ca, certificate, key = (f"loggregator.loggregator_{name}_path" for name in ("ca", "cert", "key"))
+    if not agent.loggregator_use_v2_api or agent.loggregator_cert_path is None:
+        return ()
+    return (
+        _authorities(ca, agent.loggregator_ca_path),
+        CertificateFile(certificate, agent.loggregator_cert_path, key, agent.loggregator_key_path),
     )
 
 

@@ -24,9 +24,7 @@ import structlog
 from controller.admin.server import ServerTls, serve_admin
 from controller.assembly import DaemonLoops, OpenResources, assemble
 from controller.assembly.leadership import Leadership
-from controller.canary import CanaryLoop
 from controller.config import Config
-from controller.droplets import Droplets
 from controller.instance import (
     TAKING_OVER,
     Instance,
@@ -37,7 +35,6 @@ from controller.instance import (
 )
 from controller.leadership.standing import Standing
 from controller.opening import open_resources
-from controller.reachability import Reachability
 from controller.signals import EarlySignals, ReloadRequested, StopRequested, stop_after, stop_on_signal
 from controller.store.database import Database
 from controller.store.opening import open_database
@@ -49,6 +46,10 @@ log = structlog.get_logger(scope="daemon")
 END_WITHIN = 10.0
 """Seconds after the loss of the lock at which the process ends, whatever still holds it up: it can change
 nothing any more, and is needed as a standby."""
+
+
+FLUSH_WITHIN = 1.0
+"""Seconds in which the last lines for the logs of apps are sent at the end."""
 
 
 class LoopEnded(RuntimeError):
@@ -217,16 +218,10 @@ async def _run_loops(
             loops.create_task(_run_forever(running.store_marker.run()), name="store-marker")
             loops.create_task(_run_forever(running.database_watch.run()), name="database")
             loops.create_task(_run_forever(running.presence.run()), name="presence")
-            if isinstance(running.cells, CanaryLoop):
-                loops.create_task(_run_forever(running.cells.run()), name="canary")
-            if running.note_writer is not None:
-                loops.create_task(_run_forever(running.note_writer.run()), name="notes")
             loops.create_task(_run_forever(running.unknown_copies.run()), name="unknown-copies")
             loops.create_task(_run_forever(running.health.run()), name="health")
-            if isinstance(running.droplets, Droplets):
-                loops.create_task(_run_forever(running.droplets.run()), name="droplets")
-            if isinstance(running.mode, Reachability):
-                loops.create_task(_run_forever(running.mode.run()), name="reachability")
+            for name, loop in running.optional_loops():
+                loops.create_task(_run_forever(loop), name=name)
             for n in range(cacher.slots):
                 loops.create_task(_run_forever(cacher.run()), name=f"cacher-{n}")
             for n in range(config.workers):
@@ -244,6 +239,8 @@ async def _run_loops(
         await reconciler.desire_removed_lrps()
         with suppress(DockerCacheError):  # the log has said why the store takes nothing
             await running.failures.save()
+        if running.app_logs is not None:
+            await running.app_logs.flush(FLUSH_WITHIN)
     return should_restart
 
 

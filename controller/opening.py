@@ -9,11 +9,12 @@ import structlog
 from controller.assembly import OpenResources, open_copy_notes, open_engine
 from controller.bbs.client import open_bbs
 from controller.capi_opening import open_cloud_controller
-from controller.config import Config
+from controller.config import Config, LoggregatorConfig
 from controller.control import OperatorControl
 from controller.database_watch import DatabaseWatch
 from controller.exposed_files import exposed_files
 from controller.instance import TAKING_OVER, Instance, read_journal_key, until_answered
+from controller.loggregator import AgentClient, AgentTls, Component, open_agent
 from controller.recorded_registries import advice_about, others
 from controller.store.database import Database, to_the_end
 from controller.store.opening import Store, open_store
@@ -90,8 +91,20 @@ async def open_resources(
             marker,
             DatabaseWatch(database, process),
             await stack.enter_async_context(open_cloud_controller(config, lease=lease, process=process)),
+            await _open_loggregator(config.loggregator, stack),
             restart,
         )
+
+
+async def _open_loggregator(config: LoggregatorConfig, stack: AsyncExitStack) -> AgentClient | None:
+    """Open the agent of this machine, which need not be there; None where it is told nothing."""
+    ca, cert, key = config.loggregator_ca_path, config.loggregator_cert_path, config.loggregator_key_path
+    if not config.loggregator_use_v2_api or ca is None or cert is None or key is None:
+        return None
+    component = Component(
+        config.loggregator_job_origin, config.loggregator_source_id, config.loggregator_instance_id
+    )
+    return await stack.enter_async_context(open_agent(config.address, AgentTls(ca, cert, key), component))
 
 
 async def _open_store(config: Config, database: Database, journal_key: bytes | None) -> Store:

@@ -13,7 +13,14 @@ from typing import TypeVar
 
 from controller.bbs.address import check_address
 from controller.capi.origin import parse_origin
-from controller.config import Config, ConfigError, RegistryConfig, load_config, read_secret
+from controller.config import (
+    Config,
+    ConfigError,
+    LoggregatorConfig,
+    RegistryConfig,
+    load_config,
+    read_secret,
+)
 from controller.database_location import location_of
 from controller.recorded_registries import advice_about, others
 from controller.registry.auth.auth_file import AuthFile
@@ -69,6 +76,7 @@ def problems_of(config: Config) -> Iterator[str]:
         yield from _problem("cloud_controller_api_url", parse_origin, config.cloud_controller_api_url)
     yield from _authorities_problem("locket_ca_cert_file", config.locket_ca_cert_file)
     yield from _pair_problem("locket_client", config.locket_client_cert_file, config.locket_client_key_file)
+    yield from _loggregator_problems(config.loggregator)
     yield from _authorities_problem("admin_ca_cert_file", config.admin_ca_cert_file)
     yield from _pair_problem("admin_server", config.admin_server_cert_file, config.admin_server_key_file)
     yield from _registry_problems("cache_registry", config.cache_registry)
@@ -110,6 +118,16 @@ def _registry_problems(key: str, registry: RegistryConfig) -> Iterator[str]:
     yield from _pair_problem(f"{key}.client", registry.client_cert_file, registry.client_key_file)
 
 
+def _loggregator_problems(agent: LoggregatorConfig) -> Iterator[str]:
+    if not agent.loggregator_use_v2_api:
+        return
+    key = "loggregator.loggregator"
+    yield from _authorities_problem(f"{key}_ca_path", agent.loggregator_ca_path)
+    certificate, private_key = agent.loggregator_cert_path, agent.loggregator_key_path
+    if certificate is not None and private_key is not None:
+        yield from _files_problem(f"{key}_cert_path, {key}_key_path", certificate, private_key)
+
+
 def _authorities_problem(key: str, path: Path | None) -> Iterator[str]:
     if path is None:
         return
@@ -124,7 +142,10 @@ def _authorities_problem(key: str, path: Path | None) -> Iterator[str]:
 def _pair_problem(prefix: str, certificate: Path | None, private_key: Path | None) -> Iterator[str]:
     if certificate is None or private_key is None:
         return
-    keys = f"{prefix}_cert_file, {prefix}_key_file"
+    yield from _files_problem(f"{prefix}_cert_file, {prefix}_key_file", certificate, private_key)
+
+
+def _files_problem(keys: str, certificate: Path, private_key: Path) -> Iterator[str]:
     try:
         # With a password, even an empty one, an encrypted key fails instead of asking for one.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, private_key, password="")

@@ -24,6 +24,7 @@ from controller.config import (
     Config,
     FairSharesConfig,
     FormerRegistryConfig,
+    LoggregatorConfig,
     RegistryConfig,
     RunningRuleConfig,
     SourceRegistryConfig,
@@ -262,6 +263,10 @@ TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "former-registry-configuration": (
         PAGES / "reference/configuration.md",
         lambda: _keys_table(FormerRegistryConfig, ("repository_template",)),
+    ),
+    "loggregator-configuration": (
+        PAGES / "reference/configuration.md",
+        lambda: _keys_table(LoggregatorConfig),
     ),
     "fair-shares-configuration": (
         PAGES / "reference/configuration.md",

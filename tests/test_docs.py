@@ -51,7 +51,9 @@ def with_files_below(values: object, directory: Path) -> object:
     """Have the files that a config names in a directory of ours."""
     if isinstance(values, dict):
         return {
-            key: file_below(value, directory) if key.endswith("_file") else with_files_below(value, directory)
+            key: file_below(value, directory)
+            if key.endswith(("_file", "_path"))
+            else with_files_below(value, directory)
             for key, value in values.items()
         }
     return [with_files_below(each, directory) for each in values] if isinstance(values, list) else values

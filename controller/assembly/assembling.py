@@ -1,6 +1,7 @@
 """Builds the loops of a process from the config and open resources."""
 
 from controller.abandoned_uploads import AbandonedUploads
+from controller.app_logs import AppLogs, LogQueue
 from controller.app_placements import AppPlacements
 from controller.assembly.admin_calls import RunningWork, admin_calls
 from controller.assembly.daemon_loops import DaemonLoops
@@ -16,7 +17,7 @@ from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
 from controller.current_stagings import CurrentStagings
 from controller.droplet_uses import DropletUses
-from controller.droplets import KnownDroplets
+from controller.droplets import Droplets, KnownDroplets
 from controller.event_cache import LrpEventCache
 from controller.failure_keeper import FailureKeeper
 from controller.health_loop import SUSPECT_INTERVAL, HealthLoop
@@ -165,6 +166,12 @@ def assemble(
         reconciler.of_failing_former,
     )
     droplets = assemble_droplets(config, opened, rules, parts)
+    app_logs = _app_logs(config, opened, cacher)
+    if app_logs is not None:
+        listeners.of_stagings.append(app_logs.copy_event)
+        reconciler.of_migrations.append(app_logs.lrp_event)
+        if isinstance(droplets.loops, Droplets):
+            droplets.loops.of_changes.append(app_logs.happened)
     watcher = Watcher(
         WatcherDependencies(
             bbs=bbs,
@@ -183,6 +190,7 @@ def assemble(
             mode=mode,
             rules=rules,
             process=process,
+            of_tags=() if app_logs is None else (app_logs.note_tags,),
         ),
         sync_interval=config.sync_interval,
     )
@@ -238,8 +246,16 @@ def assemble(
         store_marker=opened.store_marker,
         droplets=droplets.loops,
         database_watch=opened.database_watch,
+        app_logs=app_logs,
         admin=admin,
     )
+
+
+def _app_logs(config: Config, opened: OpenResources, cacher: Cacher) -> AppLogs | None:
+    if opened.loggregator is None:
+        return None
+    batch, process = config.loggregator.loggregator_batch_max_size, opened.process
+    return AppLogs(LogQueue(opened.loggregator, process, batch=batch), cacher.progress, process)
 
 
 def _stagings(opened: OpenResources) -> CurrentStagings | None:

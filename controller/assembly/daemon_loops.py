@@ -1,11 +1,12 @@
 """Names the loops of a process, and what the calls of operators reach."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from controller.abandoned_uploads import AbandonedUploads
 from controller.admin.dependencies import AdminDependencies
+from controller.app_logs import AppLogs
 from controller.cacher import Cacher
 from controller.canary import CanaryLoop, UnaskedCells
 from controller.certificate_ends import CertificateEnds
@@ -70,6 +71,7 @@ class DaemonLoops:
     store_marker: StoreMarker
     droplets: Droplets | UnchangedDroplets
     database_watch: DatabaseWatch
+    app_logs: AppLogs | None
     admin: AdminDependencies
 
     async def recover(self, answered: Answered = once) -> None:
@@ -86,6 +88,18 @@ class DaemonLoops:
 
     async def _restore_stale_instances(self) -> None:
         self.event_cache.restore(await self.stale_instances.list_stale())
+
+    def optional_loops(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+        """Start the loops that only some configs have; each has a name."""
+        for name, loop in (
+            ("canary", self.cells),
+            ("notes", self.note_writer),
+            ("droplets", self.droplets),
+            ("reachability", self.mode),
+            ("app-logs", self.app_logs),
+        ):
+            if isinstance(loop, CanaryLoop | NoteWriter | Droplets | Reachability | AppLogs):
+                yield name, loop.run()
 
     def close(self) -> None:
         """Stop all timers."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from controller.app_logs import Agent
 from controller.bbs.client import BbsClient
 from controller.cacher import CopyEngine
 from controller.canary_image import CanaryImages
@@ -75,6 +76,7 @@ class OpenResources:
     Attributes:
         bbs: Changes nothing while another store's marker is fresh.
         cloud_controller: None where the config names none.
+        loggregator: The agent of this machine; None where it is told nothing.
         restart: Lets the process begin anew; None where it does an operator's work and ends.
     """
 
@@ -90,6 +92,7 @@ class OpenResources:
     store_marker: StoreMarker
     database_watch: DatabaseWatch
     cloud_controller: ProcessCloudController | None = None
+    loggregator: Agent | None = None
     restart: Callable[[], None] | None = None
 
 

@@ -8,6 +8,7 @@ from controller.config.admin import AdminConfig
 from controller.config.descriptions import descriptions_of
 from controller.config.example import example
 from controller.config.loading import load_config
+from controller.config.loggregator import LoggregatorConfig
 from controller.config.model import Config
 from controller.config.sections import (
     FairSharesConfig,
@@ -26,6 +27,7 @@ __all__ = [
     "ConfigError",
     "FairSharesConfig",
     "FormerRegistryConfig",
+    "LoggregatorConfig",
     "RegistryConfig",
     "RunningRuleConfig",
     "SourceRegistryConfig",

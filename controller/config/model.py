@@ -10,6 +10,7 @@ from controller.config.admin import AdminConfig
 from controller.config.cell_address import MAX_NAME, why_cells_refuse
 from controller.config.cloud_controller import CloudControllerConfig
 from controller.config.locking import LockConfig
+from controller.config.loggregator import LoggregatorConfig
 from controller.config.sections import (
     FairSharesConfig,
     FormerRegistryConfig,
@@ -48,6 +49,8 @@ class Config(CloudControllerConfig, LockConfig, AdminConfig):
     healthcheck_address: Address | None = None
     """Address at which /ping answers with status 200 while the process lives, and /ready while it is
     the active instance, "host:port". When it is absent, neither is served."""
+    loggregator: LoggregatorConfig = LoggregatorConfig()
+    """The Loggregator agent, through which app developers and operators are told what happens to images."""
     start_paused: bool = False
     """Whether the daemon is paused when it starts with a new database. While it is paused, it copies and
     migrates only what an operator asks for, such as by applying a plan; `resume` ends the pause."""

@@ -22,6 +22,7 @@ from controller.doctor.files import FILES, check_files
 from controller.doctor.findings import Finding, Findings, Level, finding_of, without_login
 from controller.doctor.local import CONFIG, DOCKER, check_config, check_docker
 from controller.doctor.locket import LOCKET, check_locket
+from controller.doctor.loggregator import LOGGREGATOR, check_loggregator
 from controller.doctor.registries import (
     CACHE_REGISTRY,
     SOURCES,
@@ -94,6 +95,7 @@ def checks_of(config: Config) -> tuple[Check, ...]:
             )
             for registry, level in sources_of(config)
         ),
+        Check(LOGGREGATOR, config.loggregator.address, partial(check_loggregator, config), Level.WARNING),
         Check(DOCKER, f"docker at {config.docker_socket}", partial(check_docker, config)),
         Check(DATABASE, name_of(config.database_url), partial(check_database, config)),
         Check(FILES, "the files with secrets", partial(check_files, config), Level.WARNING),

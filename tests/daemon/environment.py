@@ -31,6 +31,7 @@ from tests.simulators.cell import CellSettings, SimulatedCell
 from tests.simulators.cell_network import Condition
 from tests.simulators.certificates import Certificates, make_certificates
 from tests.simulators.cloud_controller import App, CloudController, InProcess
+from tests.simulators.loggregator import Agent
 from tests.simulators.recipes import Image
 from tests.stores import make_database
 
@@ -300,6 +301,18 @@ class Environment:
             "cloud_controller_ca_cert_file": str(self.certificates.ca),
             "uaa_client_id": CLIENT_ID,
             "uaa_client_secret_file": str(secret),
+        }
+
+    def tell_of_loggregator(self, agent: Agent) -> None:
+        """Let daemons that are started from now on hand log lines of apps to an agent."""
+        pair = self.certificates.client
+        self.settings["loggregator"] = {
+            "loggregator_use_v2_api": True,
+            "loggregator_api_port": agent.port,
+            "loggregator_ca_path": str(self.certificates.ca),
+            "loggregator_cert_path": str(pair.certificate),
+            "loggregator_key_path": str(pair.key),
+            "loggregator_instance_id": "cache-0",
         }
 
     def write_config(self) -> None:

@@ -40,7 +40,7 @@ SECTIONS: tuple[type[Section], ...] = (
 def text(tmp_path: Path) -> str:
     """The example, about files that are there."""
     text = example().replace("/var/vcap", f"{tmp_path}/var/vcap")
-    for name in re.findall(r'_file": "([^"]+)"', text):
+    for name in re.findall(r'_(?:file|path)": "([^"]+)"', text):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text("x\n")
     return text

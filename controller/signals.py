@@ -42,7 +42,7 @@ class EarlySignals:
     def listen(self) -> None:
         """Take signals for the task that calls this."""
         loop, self._process = asyncio.get_running_loop(), asyncio.current_task()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):  # nothing is under way that a drain awaits
             loop.add_signal_handler(number, self._end, number, StopRequested())
         loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
         loop.add_signal_handler(signal.SIGUSR1, log.info, "ignored-signal")  # there is no circuit breaker yet
@@ -67,20 +67,42 @@ class EarlySignals:
 
 
 async def stop_on_signal(reconciler: Reconciler, read_config: Callable[[], object]) -> NoReturn:
-    """Wait for a signal that ends the process, give migrations some time to end, and raise the request."""
+    """Wait for a signal that ends the process, give migrations some time to end, and raise the request.
+
+    SIGUSR2 gives them all the time they need, until another signal ends the process.
+    """
     loop, signals = asyncio.get_running_loop(), asyncio.Queue[signal.Signals]()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
         loop.add_signal_handler(number, signals.put_nowait, number)
     loop.add_signal_handler(signal.SIGUSR1, reconciler.gate.reset_circuit_breaker)
     request: StopRequested | None = None
     while request is None:
         number = await signals.get()
         log.info("received-signal", signal=number.name)
+        if number is signal.SIGUSR2:
+            await _drain(reconciler, signals)
         request = await _reload(read_config) if number is signal.SIGHUP else StopRequested()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)  # the next one ends the process at once
     await reconciler.gate.finish_migrations(FINISH_WITHIN)
     raise request
+
+
+async def _drain(reconciler: Reconciler, signals: asyncio.Queue[signal.Signals]) -> None:
+    """Start no further migration, and wait until none is under way, or for a signal that ends the process."""
+    async with asyncio.TaskGroup() as waits:
+        finished = waits.create_task(reconciler.gate.finish_migrations(None), name="drain")
+        ending = waits.create_task(_next_ending(signals), name="signals while draining")
+        await asyncio.wait((finished, ending), return_when=asyncio.FIRST_COMPLETED)
+        finished.cancel()
+        ending.cancel()
+
+
+async def _next_ending(signals: asyncio.Queue[signal.Signals]) -> None:
+    """Wait for a signal that ends the process; it does not begin anew while it drains."""
+    while (number := await signals.get()) not in {signal.SIGTERM, signal.SIGINT}:
+        log.info("ignored-signal", signal=number.name)
+    log.info("received-signal", signal=number.name)
 
 
 async def stop_after(work: asyncio.Future[None], reconciler: Reconciler) -> NoReturn:
@@ -89,7 +111,8 @@ async def stop_after(work: asyncio.Future[None], reconciler: Reconciler) -> NoRe
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # SIGHUP when the terminal is gone
     for number in signals:
         loop.add_signal_handler(number, work.cancel)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     await asyncio.wait([work])
     for number in signals[:2]:
         loop.remove_signal_handler(number)  # the next one ends the process at once

@@ -223,6 +223,10 @@ class DaemonProcess:
         """Let it read its config again."""
         self._program.send_signal(signal.SIGHUP)
 
+    def signal_drain(self) -> None:
+        """Let it end once no migration is under way."""
+        self._program.send_signal(signal.SIGUSR2)
+
     def freeze(self) -> None:
         """Let it stand still, as a machine that hangs does."""
         self._program.send_signal(signal.SIGSTOP)

@@ -182,6 +182,37 @@ async def test_killed_in_any_phase_it_goes_on_and_the_app_notices_nothing(
         await moved(env, app)
 
 
+@pytest.mark.parametrize("phase", ["bridging", "removed"])
+async def test_drained_it_ends_once_the_app_is_migrated(env: Environment, phase: str) -> None:
+    env.cell.settings.stop_delay = 0.3
+    app = await running_app(env, instances=3)
+    async with watched(env):
+        daemon = await env.start_daemon()
+        await reached(daemon, app, phase)
+        daemon.signal_drain()
+        daemon.signal_reload()  # it does not begin anew instead
+
+        assert await daemon.ended() == 0
+        assert daemon.named("reconciler.left-migrations-open") == []
+        await moved(env, app)
+
+
+async def test_a_drain_that_takes_too_long_is_ended_as_any_process(env: Environment) -> None:
+    app = await running_app(env)
+    async with watched(env):
+        env.cell.start_gate.clear()
+        daemon = await env.start_daemon()
+        await reached(daemon, app, "bridging")
+        daemon.signal_drain()
+        await daemon.logged("daemon.received-signal", signal="SIGUSR2")
+
+        assert await daemon.stop() == 0
+        await daemon.logged("reconciler.left-migrations-open")
+        env.cell.start_gate.set()
+        await env.start_daemon()
+        await moved(env, app)
+
+
 @pytest.mark.parametrize("takes_effect", [True, False])
 async def test_killed_around_the_removal_it_goes_on(env: Environment, takes_effect: bool) -> None:  # noqa: FBT001 - a parameter of pytest
     """The row says "removing", and only the BBS knows whether it was."""

@@ -32,26 +32,40 @@ class Lock:
     """A lock file.
 
     Attributes:
-        group: The dependency group that it is made from.
+        group: The dependency group that it is made from; None for what the project itself runs with.
         with_project: Whether the project's own dependencies and its build backend are in it too.
+        extras: Extras of the project whose dependencies are in it too.
         constraints: A lock file whose versions it must share.
+        purpose: What is installed from it, for its first line.
     """
 
     path: str
-    group: str
+    group: str | None
     with_project: bool = False
+    extras: tuple[str, ...] = ()
     constraints: str | None = None
+    purpose: str = "hack/venv installs"
 
 
 LOCKS = (
     Lock("requirements/dev.txt", "dev", with_project=True),
     Lock("requirements/docs.txt", "docs", constraints="requirements/dev.txt"),
+    Lock(
+        "requirements/run.txt",
+        None,
+        extras=("ecr", "mysql", "postgresql"),
+        constraints="requirements/dev.txt",
+        purpose="the daemon runs with",
+    ),
 )
 
 
 def declared(pyproject: Mapping[str, Any], lock: Lock) -> tuple[str, ...]:
     """List the requirements of pyproject.toml that a lock must satisfy."""
     project = pyproject["project"]
+    if lock.group is None:
+        extras = (each for extra in lock.extras for each in project["optional-dependencies"][extra])
+        return tuple(sorted({*project["dependencies"], *extras}))
     own = [*project["dependencies"], *pyproject["build-system"]["requires"]] if lock.with_project else []
     return tuple(sorted({*own, *pyproject["dependency-groups"][lock.group]}))
 
@@ -97,9 +111,7 @@ def write(options: Sequence[str]) -> int:
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     for lock in LOCKS:
         path = ROOT / lock.path
-        sources = ["pyproject.toml", "--group", lock.group]
-        if not lock.with_project:
-            sources = ["--group", f"pyproject.toml:{lock.group}", "--constraints", str(lock.constraints)]
+        sources = _sources_of(lock)
         command = [str(UV), "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header"]
         python = pyproject["project"]["requires-python"].removeprefix(">=")
         command += ["--python-version", python, "--output-file", lock.path, *sources, *options]
@@ -111,9 +123,20 @@ def write(options: Sequence[str]) -> int:
     return check()
 
 
+def _sources_of(lock: Lock) -> list[str]:
+    """Write the options that say what a lock is made from."""
+    constraints = [] if lock.constraints is None else ["--constraints", lock.constraints]
+    if lock.group is None:
+        extras = [option for extra in lock.extras for option in ("--extra", extra)]
+        return ["pyproject.toml", *extras, *constraints]
+    if lock.with_project:
+        return ["pyproject.toml", "--group", lock.group, *constraints]
+    return ["--group", f"pyproject.toml:{lock.group}", *constraints]
+
+
 def _header(pyproject: Mapping[str, Any], lock: Lock) -> str:
     return (
-        "# Versions and hashes of everything that hack/venv installs. Written by hack/lock; do not edit.\n"
+        f"# Versions and hashes of everything that {lock.purpose}. Written by hack/lock; do not edit.\n"
         f"# requirements sha256:{digest_of(pyproject, lock)}\n"
     )
 

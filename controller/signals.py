@@ -42,7 +42,11 @@ class EarlySignals:
     def listen(self) -> None:
         """Take signals for the task that calls this."""
         loop, self._process = asyncio.get_running_loop(), asyncio.current_task()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):  # nothing is under way that a drain awaits
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGUSR2,
+        ):  # nothing is under way that a drain awaits
             loop.add_signal_handler(number, self._end, number, StopRequested())
         loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
         loop.add_signal_handler(signal.SIGUSR1, log.info, "ignored-signal")  # there is no circuit breaker yet

@@ -1,4 +1,4 @@
-"""Writes the tables of the documentation from the code, each between two marks of a page.
+"""Writes what follows from the code between two marks: tables of the documentation, keys of the BOSH job.
 
 Started by hack/update-docs; tests/test_docs.py compares what it writes with what the pages hold.
 """
@@ -34,6 +34,7 @@ from controller.config import (
 from controller.config.sections import Section
 from controller.config.values import format_duration, parse_duration
 from controller.metrics import Metrics
+from hack import bosh_job
 from hack.proto_reference import admin_api
 from reconcile.answers import RULES, Side, statuses_text
 from reconcile.phases import PHASES
@@ -280,6 +281,7 @@ TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "metrics": (PAGES / "reference/metrics.md", metrics),
     "admin-api": (PAGES / "reference/admin-api.md", admin_api),
     "phases": (PAGES / "explanation/migration.md", phases),
+    "bosh-properties": (PAGES / "how-to/bosh.md", bosh_job.differences),
     "modules": (ROOT / "CONTRIBUTING.md", modules),
 }
 """What is written from the code: the name of its marks, the page, and what writes it."""
@@ -355,6 +357,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for name, (page, _) in TABLES.items():
         page.write_text(with_current_table(name, page.read_text()))
+    for path in bosh_job.WRITTEN:
+        path.write_text(bosh_job.with_current_part(path, path.read_text()))
     if arguments.demo:
         DEMO.write_text(with_timeline("hack/demo", _printed_by("hack/demo.py")))
     if arguments.tour:

@@ -141,10 +141,10 @@ def _value(field: FieldInfo, key: str, section: str, *, width: int) -> list[str]
         return _section(model, key, width=width)
     if field.is_required() or _is_unset(field):
         return [json.dumps(_PLAUSIBLE[f"{section}.{key}" if section else key])]
-    return [json.dumps(_written(field))]
+    return [json.dumps(written_default(field))]
 
 
-def _written(field: FieldInfo) -> object:
+def written_default(field: FieldInfo) -> object:
     """Return the default as the file has it, units included."""
     parsers = [each.func for each in field.metadata if isinstance(each, BeforeValidator)]
     if parse_duration in parsers:

@@ -50,12 +50,15 @@ PROPERTIES: Mapping[str, tuple[str, ...]] = {
     "admin_server_name": ("admin.server_name",),
     "admin_without_tls": ("admin.without_tls",),
     "metrics_address": ("metrics.port",),
+    "loggregator": tuple(
+        f"loggregator.{each}" for each in ("use_v2_api", "v2_api_port", "ca_cert", "cert", "key")
+    ),
     "healthcheck_address": ("healthcheck_address",),
 }
 """Config key to the properties that it is made of, without `SCOPE`: keys with other names, values or
 defaults."""
 
-GLOBAL = ("locks.", "metrics.")
+GLOBAL = ("locks.", "loggregator.", "metrics.")
 """How the names of properties begin that are not in `SCOPE`: jobs of the Diego family share them."""
 
 SAME = tuple(key for key in Config.model_fields if key not in PROPERTIES)

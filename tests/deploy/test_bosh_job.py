@@ -191,6 +191,27 @@ def test_a_variant_is_accepted(name: str, pems: Pems, vcap: Path) -> None:
     assert (config.locket_address is None) is (name == "no lock in Locket")
 
 
+def agent_of(pems: Pems) -> Tree:
+    return {"use_v2_api": True, "ca_cert": pems.ca, "cert": pems.cert, "key": pems.key}
+
+
+def test_the_agent_of_the_logs_of_apps_gets_what_the_family_gives_it(pems: Pems, vcap: Path) -> None:
+    config = check(rendered(least(pems), loggregator=agent_of(pems) | {"v2_api_port": 3459}), vcap)
+
+    agent = config.loggregator
+    assert (agent.loggregator_use_v2_api, agent.address) == (True, "127.0.0.1:3459")
+    assert agent.loggregator_key_path is not None
+    assert agent.loggregator_key_path.read_text().strip() == pems.key.strip()
+    assert agent.loggregator_instance_id == agent.loggregator_job_index == config.uuid
+    assert not check(rendered(least(pems)), vcap).loggregator.loggregator_use_v2_api
+
+
+def test_the_agent_of_the_logs_of_apps_needs_its_certificates(pems: Pems) -> None:
+    for key in ("ca_cert", "cert", "key"):
+        with pytest.raises(DeploymentFails, match=rf"loggregator\.{key}"):
+            rendered(least(pems), loggregator=agent_of(pems) | {key: None})
+
+
 def test_keys_of_the_same_name_are_passed_on_as_they_are(pems: Pems) -> None:
     """One that the template forgot would have its default whatever the manifest says."""
     values = {key: f"some {key}" for key in SAME}

@@ -28,7 +28,13 @@ MANIFEST: dict[str, Any] = {
     ],
     "variables": [
         {"name": name}
-        for name in ("diego_bbs_client", "mysql_server_certificate", "router_ssl", "service_cf_internal_ca")
+        for name in (
+            "diego_bbs_client",
+            "loggregator_tls_agent",
+            "mysql_server_certificate",
+            "router_ssl",
+            "service_cf_internal_ca",
+        )
     ],
 }
 """The names of cf-deployment that the ops file needs."""
@@ -97,6 +103,7 @@ def test_the_job_it_adds_gives_a_config_that_the_daemon_takes(manifest: Any, pem
     assert config.locket_address == "locket.service.cf.internal:8891"
     assert config.cloud_controller_api_url == "https://api.system-domain.example"
     assert config.admin_server_name == "docker-cache-admin"
+    assert config.loggregator.loggregator_use_v2_api
     assert config.warnings == ()
 
 

@@ -1,8 +1,8 @@
 """Shows what app developers read of their images in `cf push` and `cf logs`, and checks each line.
 
 An app is pushed and migrated, another one names an image that does not exist, and the first one is restored
-to its source. The lines are those that an agent of Loggregator got from the daemon, written as Cloud Foundry's
-command line writes them. Started by hack/demo --logs.
+to its source. The lines are those that an agent of Loggregator got from the daemon, written as the `cf`
+command writes them. Started by hack/demo --logs.
 """
 
 import argparse

@@ -108,6 +108,34 @@ def test_each_error_in_the_log_is_explained() -> None:
     assert sorted(set(error_events())) == sorted(explained)
 
 
+# Lines in the logs of apps
+
+DEVELOPERS = PAGES / "for-developers" / "cached-image.md"
+
+
+def texts_of(module: str) -> str:
+    """Join the texts in a module, those around placeholders included."""
+    tree = ast.parse((ROOT / module).read_text())
+    found = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return "\n".join(text for text in found if isinstance(text, str))
+
+
+def test_each_line_that_is_explained_to_developers_can_be_read_by_them() -> None:
+    code = texts_of("reconcile/app_log_lines.py") + texts_of("reconcile/plain_causes.py")
+    explained = re.findall(r"^\| (`[^|]+) \|", DEVELOPERS.read_text(), flags=re.MULTILINE)
+    phrases = [phrase for cell in explained for phrase in re.findall(r"`([^`]+)`", cell)]
+    pieces = [piece.strip() for phrase in phrases for piece in phrase.split("…")]
+
+    assert len(phrases) > 15
+    assert [piece for piece in pieces if piece not in code] == []
+
+
+@pytest.mark.usefixtures("servers")
+async def test_the_story_of_the_logs_of_apps_ends_well() -> None:
+    """Each line that developers would read is checked there."""
+    assert "every step above was checked" in await printed("hack/logs.py")
+
+
 # Stories
 
 BOX_DRAWING = re.compile(r"[\u2500-\u257f]+")

@@ -41,7 +41,7 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
         loop,
     )
     loops: Any = SimpleNamespace(
-        **running, cells=None, mode=None, note_writer=None, droplets=None, close=lambda: None
+        **running, app_logs=None, optional_loops=lambda: iter(()), close=lambda: None
     )
     said_before, standing = list[str](), Standing("a", lease_without_lock())
 

@@ -158,13 +158,17 @@ def _begun(event: MigrationBegun) -> str:
         if event.has_bridge
         else "None of them runs yet, so the app is not interrupted"
     )
-    return f"Image cache: {what}. {how}. Image: {_name(event.image)}."
+    label = "Image" if event.goal is Goal.CACHE else "Copy"
+    return f"Image cache: {what}. {how}. {label}: {_name(event.image)}."
 
 
 _BACK: Mapping[Reason, str] = {
     Reason.RESTORE_REQUESTED: "the platform's operators asked for it",
     Reason.REGISTRY_UNREACHABLE: "the platform's registry does not answer",
     Reason.COPY_LOST: "the platform's copy of the image is incomplete",
+    Reason.NOT_PULLED: "the platform's registry could not be read",
+    Reason.COPY_NOT_PULLED: "the platform's copy of the image could not be read",
+    Reason.NOT_STARTED: "no instance ran from the platform's copy of the image in time",
 }
 
 
@@ -178,10 +182,19 @@ def _ended(event: MigrationEnded) -> LineText | None:
         return _told(f"{whose} run from the image's own registry again", event)
     if reason in _UNTOLD:
         return None
-    text = _FAILURES.get(reason)
+    text = _failure(event)
     if text is None:
         return LineText(SourceType.CELL, f"Image cache: {whose} stay as they are for now ({reason}).")
     return LineText(SourceType.CELL, f"Image cache: {text}", is_error=True)
+
+
+def _failure(event: MigrationEnded) -> str | None:
+    """Say what a failed migration means; None for a reason that is no failure."""
+    if event.goal is Goal.SOURCE and event.reason in _FAILED_RESTORES:
+        return _FAILED_RESTORES[event.reason]
+    if event.renews_login and event.reason in _FAILURES:
+        return _FAILED_RENEWAL
+    return _FAILURES.get(event.reason)
 
 
 def _told(text: str, event: MigrationEnded) -> LineText:
@@ -240,6 +253,30 @@ _FAILURES: Mapping[Reason, str] = {
     ),
 }
 """What failed, and what that means for the app."""
+
+_STAYS = f"It stays on the platform's copy, which is the same image, and runs as before; {_LATER}"
+
+_FAILED_RESTORES: Mapping[Reason, str] = {
+    Reason.BRIDGE_CRASHED: (
+        "instances that started from the image's own registry crashed, so the app was not moved there. "
+        f"{_STAYS}."
+    ),
+    Reason.BRIDGE_TIMEOUT: (
+        "instances did not start from the image's own registry in time, so the app was not moved there. "
+        f"{_STAYS}."
+    ),
+    Reason.BBS_REFUSED_DEFINITION: f"the platform does not take the app from its own registry. {_STAYS}.",
+    Reason.NOT_HEALTHY: (
+        "the app runs from the image's own registry, but not all of its instances do. Its own health check, "
+        "that registry, or a lack of room may be why; look at the lines above."
+    ),
+}
+"""What failed on the way back, and what that means for the app."""
+
+_FAILED_RENEWAL = (
+    "instances with the present login for the platform's registry did not run as they should. The app runs "
+    f"the same image as before; {_LATER}."
+)
 
 
 def _whose(process_type: str) -> str:

@@ -156,18 +156,21 @@ class AppLogs:
     async def _watch_forever(self) -> None:
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
-            self.look_at_copies()
-            self.count()
+            self.look()
 
-    def count(self) -> None:
-        """Tell operators how much has been done."""
-        for counter in component_counters(self._process.metrics, self._now()):
-            self._queue.put(counter)
+    def look(self) -> None:
+        """Tell how far long copies have come, and operators how much has been done; a fault is only logged."""
+        try:
+            self.look_at_copies()
+            for counter in component_counters(self._process.metrics, self._now()):
+                self._queue.put(counter)
+        except Exception:
+            log.exception("failed-to-look-at-copies")
 
     async def flush(self, seconds: float) -> None:
         """Send what is left, at the end, for some seconds at most."""
+        self.look()
         self.word_events()
-        self.count()
         await self._queue.flush(seconds)
 
     def look_at_copies(self) -> None:

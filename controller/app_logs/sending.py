@@ -117,6 +117,10 @@ class LogQueue:
             self._put_back(entries)
             self._agent_up.set(0)
             return error
+        except Exception:
+            self._lines.labels(outcome="refused").inc(len(entries))
+            log.exception("failed-to-send-app-logs", entries=len(entries))
+            return None
         except BaseException:  # cancelled: nobody knows whether it was taken
             self._put_back(entries)
             raise

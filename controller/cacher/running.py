@@ -103,6 +103,9 @@ class JobRunner:
         await self._save(job, JobState.QUEUED, not_before=not_before, failure=failure)
         for binding in bindings:
             self._listeners.postponed(binding.app_guid)
+            if job.failure != failure:
+                event = CopyPostponed(str(job.source), failure, seconds)
+                self._listeners.happened(binding.requester, binding.app_guid, job.job_id, event)
         return seconds
 
     async def _count_failed_bytes(self, job: CacheJob, error: DockerCacheError) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from controller.loggregator.agent_errors import error_from_status
-from controller.loggregator.connection import AgentConnection, AgentTls, follow_files
+from controller.loggregator.agent_errors import SYSTEM, error_from_status
+from controller.loggregator.connection import AgentConnection, AgentTls
 from controller.loggregator.envelopes import Component, batch_of
 from protos.loggregator import envelope_pb2 as pb
 from reconcile.app_log_lines import AppLogLine, ComponentCounter
-from reconcile.errors import Unavailable
+from reconcile.errors import ErrorCode, Invalid, Unavailable
 
 LIMIT = 5.0
 """Seconds that one batch may take."""
@@ -45,19 +45,22 @@ class AgentClient:
         """Send one batch.
 
         Raises:
-            Unavailable: The agent did not take it, or its answer was lost.
+            Unavailable: The agent did not take it, or its answer was lost; or the files do not fit yet.
             Denied: It refuses this program's certificate.
             Invalid: It will never take this batch.
         """
         batch = batch_of(entries, self._component)
         try:
+            stub = await self._connection.stub()
+        except (Invalid, OSError) as error:  # a later attempt may find others
+            raise Unavailable(SYSTEM, ErrorCode.UNREADABLE_FILE, str(error)) from error
+        try:
             async with asyncio.timeout(LIMIT):
-                await self._send(await self._connection.stub(), batch)
+                await self._send(stub, batch)
         except TimeoutError as error:
-            await self._connection.close()
-            raise Unavailable(
-                "loggregator", "timeout", f"{self.address} did not answer within {LIMIT:g} s"
-            ) from error
+            await self._reset()
+            detail = f"the agent at {self.address} did not answer within {LIMIT:g} s"
+            raise Unavailable(SYSTEM, "timeout", detail) from error
         except grpc.aio.AioRpcError as error:
             failure = error_from_status(error, address=self.address)
             if isinstance(failure, Unavailable):  # the peer may be gone without a word
@@ -92,12 +95,8 @@ class AgentClient:
 
 @asynccontextmanager
 async def open_agent(address: str, tls: AgentTls, component: Component) -> AsyncIterator[AgentClient]:
-    """Open a client until the block ends; nothing is sent yet, so the agent need not be there.
-
-    Raises:
-        Invalid: The files are not a CA certificate, and a certificate with its key.
-    """
-    client = AgentClient(AgentConnection(address, await asyncio.to_thread(follow_files, tls)), component)
+    """Open a client until the block ends; nothing is sent yet, so neither agent nor files need be there."""
+    client = AgentClient(AgentConnection(address, tls), component)
     try:
         yield client
     finally:

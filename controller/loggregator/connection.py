@@ -4,9 +4,11 @@ Source: cloudfoundry/go-loggregator tls.go and ingress_client.go (the name to ve
 arguments (grpc/impl/channel_arg_names.h).
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +47,24 @@ class AgentConnection:
 
     Args:
         address: "host:port".
-        files: Makes the credentials of the files, and follows them.
+        tls: The files, which need not fit yet.
+        clock: Monotonic time in seconds.
     """
 
-    def __init__(self, address: str, files: FileValue[grpc.ChannelCredentials]) -> None:
+    def __init__(self, address: str, tls: AgentTls, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.address = address
-        self._files = files
+        self._tls, self._clock = tls, clock
+        self._files: FileValue[grpc.ChannelCredentials] | None = None
         self._open: _Open | None = None
 
     async def stub(self) -> Any:
-        """Return the stub for the next call, made anew where the files have changed."""
+        """Return the stub for the next call, made anew where the files have changed.
+
+        Raises:
+            Invalid: The files never were a CA certificate, and a certificate with its key.
+        """
+        if self._files is None:
+            self._files = await asyncio.to_thread(partial(follow_files, self._tls, clock=self._clock))
         credentials = await self._files.follow()
         if self._open is not None and self._open.credentials is not credentials:
             await self.close()

@@ -101,7 +101,7 @@ CELL_LINES: list[tuple[AppEvent, str]] = [
         (
             "the app's instances are replaced by ones that run from the image's own registry, since the platform's "
             "operators asked for it. A temporary second set of instances serves meanwhile, and its lines are in "
-            f"this log, too. Image: {SOURCE}."
+            f"this log, too. Copy: {SOURCE}."
         ),
     ),
     (ENDED, f"the app's instances run from {COPY}, a copy of the same image (after 42 s)."),
@@ -127,6 +127,34 @@ CELL_LINES: list[tuple[AppEvent, str]] = [
 @pytest.mark.parametrize(("event", "text"), CELL_LINES)
 def test_what_is_told_of_instances(event: AppEvent, text: str) -> None:
     assert text_of(event) == LineText(SourceType.CELL, f"Image cache: {text}")
+
+
+@pytest.mark.parametrize("reason", [Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT])
+def test_a_failed_way_back_says_that_the_app_stays_on_its_copy(reason: Reason) -> None:
+    told = text_of(dataclasses.replace(ENDED, goal=Goal.SOURCE, reason=reason))
+
+    assert told is not None
+    assert told.is_error
+    assert "so the app was not moved there. It stays on the platform's copy" in told.text
+
+
+@pytest.mark.parametrize("reason", [Reason.NOT_PULLED, Reason.COPY_NOT_PULLED, Reason.NOT_STARTED])
+def test_an_app_that_is_brought_back_reads_where_it_runs(reason: Reason) -> None:
+    begun = text_of(dataclasses.replace(BEGUN, goal=Goal.SOURCE, reason=reason))
+    ended = text_of(dataclasses.replace(ENDED, goal=Goal.SOURCE, reason=reason))
+
+    assert begun is not None
+    assert ended is not None
+    assert "since the platform wants it there" not in begun.text
+    assert "The app was started from the image's own registry again" in ended.text
+
+
+def test_a_login_that_could_not_be_renewed_is_not_told_as_a_move() -> None:
+    told = text_of(dataclasses.replace(ENDED, renews_login=True, reason=Reason.BRIDGE_CRASHED))
+
+    assert told is not None
+    assert told.is_error
+    assert "moved" not in told.text
 
 
 @pytest.mark.parametrize("reason", FAILURES)

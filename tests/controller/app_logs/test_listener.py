@@ -130,6 +130,19 @@ async def test_a_copy_that_has_failed_is_watched_no_longer(scene: Scene) -> None
     assert len(await scene.lines()) == 2
 
 
+async def test_a_fault_in_a_look_at_copies_ends_nothing(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.progress[JOB] = CopyProgress(total="much")  # type: ignore[arg-type] # what a bug might make of it
+    scene.logs.copy_event(APP, JOB, CopyBegun(SOURCE))
+    scene.now += PROGRESS_INTERVAL
+    scene.logs.look()
+    scene.progress.clear()
+
+    assert len(await scene.lines()) == 1
+    assert "failed-to-look-at-copies" in capsys.readouterr().out
+
+
 async def test_its_loops_send_lines_and_counters_by_themselves(scene: Scene) -> None:
     scene.process.metrics.jobs.labels(outcome="cached").inc(2)
     running = asyncio.create_task(scene.logs.run())

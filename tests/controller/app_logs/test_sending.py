@@ -10,7 +10,7 @@ import pytest
 from controller.app_logs.sending import BATCH, Entry, LogQueue
 from controller.process import Process
 from reconcile.app_log_lines import AppLogLine, SourceType
-from reconcile.errors import DockerCacheError, Invalid, Unavailable
+from reconcile.errors import Invalid, Unavailable
 from reconcile.lrps import AppGuid
 
 pytestmark = pytest.mark.looptime
@@ -29,7 +29,7 @@ class MemoryAgent:
     """
 
     batches: list[list[str]] = field(default_factory=list)
-    failures: list[DockerCacheError] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     hangs: bool = False
 
@@ -159,6 +159,22 @@ async def test_a_batch_that_is_refused_is_counted_and_keeps_nobody_up(agent: Mem
 
     assert agent.texts == ["2", "3"]
     assert counted(process, "refused") == 2
+
+
+async def test_a_fault_of_this_program_costs_the_batch_and_nothing_else(
+    agent: MemoryAgent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = Process("run")
+    queue = LogQueue(agent, process, batch=2)
+    agent.failures = [ValueError("what a bug might raise")]
+    for number in range(4):
+        queue.put(line(number))
+    async with running(queue):
+        await asyncio.sleep(1)
+
+    assert agent.texts == ["2", "3"]
+    assert counted(process, "refused") == 2
+    assert "failed-to-send-app-logs" in capsys.readouterr().out
 
 
 async def test_the_end_waits_for_an_agent_that_hangs_no_longer_than_it_may(agent: MemoryAgent) -> None:

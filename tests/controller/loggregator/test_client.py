@@ -10,7 +10,7 @@ import pytest
 from controller.file_values import CHECK_EVERY
 from controller.loggregator import AgentClient, AgentTls, Component, open_agent
 from controller.loggregator.client import LIMIT
-from controller.loggregator.connection import AgentConnection, follow_files
+from controller.loggregator.connection import AgentConnection
 from reconcile.app_log_lines import AppLogLine, SourceType
 from reconcile.errors import Invalid, Unavailable
 from reconcile.lrps import AppGuid
@@ -168,15 +168,11 @@ async def test_certificates_are_followed(tmp_path: Path) -> None:
 
     install(certificates)
     async with serve_agent(certificates) as first, serve_agent(other) as second:
-        files = await asyncio.to_thread(lambda: follow_files(tls, clock=lambda: now))
-        client = AgentClient(AgentConnection(first.address, files), COMPONENT)
+        client = AgentClient(AgentConnection(first.address, tls, clock=lambda: now), COMPONENT)
         await client.send([line("one")])
-        await first.stop()
+        moved = AgentClient(AgentConnection(second.address, tls, clock=lambda: now), COMPONENT)
         with pytest.raises(Unavailable):
-            await client.send([line("lost")])
-        moved = AgentClient(AgentConnection(second.address, files), COMPONENT)
-        with pytest.raises(Unavailable):
-            await moved.send([line("lost, too")])
+            await moved.send([line("lost")])
         install(other)
         now += CHECK_EVERY
         await moved.send([line("two")])
@@ -186,11 +182,17 @@ async def test_certificates_are_followed(tmp_path: Path) -> None:
         assert (first.texts(APP), second.texts(APP)) == (["one"], ["two"])
 
 
-async def test_files_that_do_not_fit_are_refused_at_the_start(
-    certificates: Certificates, tmp_path: Path
+async def test_files_that_do_not_fit_are_used_once_they_do(
+    agent: Agent, certificates: Certificates, tmp_path: Path
 ) -> None:
-    foreign = Authority(tmp_path).client("somebody")
-    tls = AgentTls(certificates.ca, certificates.client.certificate, foreign.key)
-    with pytest.raises(Invalid):
-        async with open_agent("127.0.0.1:1", tls, COMPONENT):
-            pass
+    """An instance that takes over in the middle of a rotation needs no agent for its work."""
+    own = tmp_path / "client.key"
+    own.write_bytes(Authority(tmp_path).client("somebody").key.read_bytes())
+    tls = AgentTls(certificates.ca, certificates.client.certificate, own)
+    async with open_agent(agent.address, tls, COMPONENT) as client:
+        with pytest.raises(Unavailable, match="client.key"):
+            await client.send([line("lost")])
+        own.write_bytes(certificates.client.key.read_bytes())
+        await client.send([line("sent")])
+
+    assert agent.texts(APP) == ["sent"]

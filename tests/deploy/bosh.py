@@ -75,8 +75,7 @@ def put_on_vm(files: Mapping[str, str], directory: Path) -> Path:
         file = job / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(_as_here(text, directory))
-        if path.startswith("bin/"):
-            file.chmod(0o750)
+        file.chmod(0o750 if path.startswith("bin/") else 0o640)
     return job
 
 

@@ -60,16 +60,8 @@ def packaged(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's own wheel; all others are here already."""
-    directory = tmp_path_factory.mktemp("wheels")
-    build_own(directory)
-    return directory
-
-
-def test_the_packaging_script_installs_the_wheels_that_are_named(own: Path, tmp_path: Path) -> None:
-    put_in_place(own, tmp_path / "source" / "docker_cache")
+def test_the_packaging_script_installs_the_wheels_that_are_named(wheels: Path, tmp_path: Path) -> None:
+    put_in_place(wheels, tmp_path / "source" / "docker_cache")
 
     ended = packaged(tmp_path / "source", tmp_path / "installed")
 
@@ -78,8 +70,8 @@ def test_the_packaging_script_installs_the_wheels_that_are_named(own: Path, tmp_
     assert (tmp_path / "installed" / "lib" / "controller" / "daemon.py").exists()
 
 
-def test_a_wheel_that_was_changed_is_not_installed(own: Path, tmp_path: Path) -> None:
-    put_in_place(own, tmp_path / "source" / "docker_cache")
+def test_a_wheel_that_was_changed_is_not_installed(wheels: Path, tmp_path: Path) -> None:
+    put_in_place(wheels, tmp_path / "source" / "docker_cache")
     (wheel,) = (tmp_path / "source" / "docker_cache" / "wheels").iterdir()
     wheel.write_bytes(wheel.read_bytes() + b"\0")
 
@@ -89,9 +81,9 @@ def test_a_wheel_that_was_changed_is_not_installed(own: Path, tmp_path: Path) ->
     assert "DO NOT MATCH THE HASHES" in ended.stderr
 
 
-def test_the_wheel_is_the_same_each_time(own: Path, tmp_path: Path) -> None:
+def test_the_wheel_is_the_same_each_time(wheels: Path, tmp_path: Path) -> None:
     """A release of the same source has the same fingerprint."""
     build_own(tmp_path)
 
-    (first,), (again,) = own.glob("*.whl"), tmp_path.glob("*.whl")
+    (first,), (again,) = wheels.glob("*.whl"), tmp_path.glob("*.whl")
     assert first.read_bytes() == again.read_bytes()

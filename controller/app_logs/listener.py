@@ -159,7 +159,7 @@ class AppLogs:
             self.look()
 
     def look(self) -> None:
-        """Tell how far long copies have come, and operators how much has been done; a fault is only logged."""
+        """Tell how far long copies are, and operators how much has been done; a fault is only logged."""
         try:
             self.look_at_copies()
             for counter in component_counters(self._process.metrics, self._now()):

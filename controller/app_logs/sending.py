@@ -59,8 +59,8 @@ class LogQueue:
         self._entries: deque[Entry] = deque()
         self._has_entries = asyncio.Event()
         metrics = process.metrics
-        self._lines, self._agent_up = metrics.app_log_entries, metrics.loggregator_agent_up
-        metrics.app_log_entries_waiting.set_function(lambda: len(self._entries))
+        self._lines, self._agent_up = metrics.app_logs.entries, metrics.app_logs.agent_up
+        metrics.app_logs.waiting.set_function(lambda: len(self._entries))
 
     def put(self, entry: Entry) -> None:
         """Let an entry wait for its turn, if need be in the place of the oldest."""

@@ -25,7 +25,7 @@ COUNTERS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
 
 
 def component_counters(metrics: Metrics, at: int) -> Iterator[ComponentCounter]:
-    """Read all counters that have counted anything.
+    """Read all counters, also those that have counted nothing: so the agent is asked from the start.
 
     Args:
         metrics: Of the process.
@@ -40,6 +40,4 @@ def component_counters(metrics: Metrics, at: int) -> Iterator[ComponentCounter]:
             if key in wanted:
                 found[key] = found.get(key, 0.0) + sample.value
     for name, samples in COUNTERS.items():
-        total = int(sum(found.get(each, 0.0) for each in samples))
-        if total:
-            yield ComponentCounter(name, total, at)
+        yield ComponentCounter(name, int(sum(found.get(each, 0.0) for each in samples)), at)

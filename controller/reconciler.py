@@ -15,6 +15,7 @@ from controller.backoff import backoff
 from controller.migration_gate import GateDependencies, MigrationGate
 from controller.process import Process
 from controller.removed_lrps import desire_removed_lrps
+from controller.tracing import tracing
 from controller.workqueue import FIRST_BACK_OFF, Priority, WorkQueue
 from reconcile.actions import Action, BeginMigration, UpdateLogin
 from reconcile.app_events import AppEvent, MigrationBegun, MigrationEnded
@@ -101,11 +102,15 @@ class Reconciler:
         """Keep the domain of bridges fresh while there are any, so that Diego removes surplus instances."""
         while True:
             if self.gate.has_migrations:
-                try:
-                    await self._ports.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
-                except DockerCacheError as error:
-                    log.info("failed-to-keep-bridge-domain-fresh", error=str(error))
+                with tracing():
+                    await self._keep_bridges_fresh()
             await asyncio.sleep(BRIDGE_DOMAIN_TTL / 4)
+
+    async def _keep_bridges_fresh(self) -> None:
+        try:
+            await self._ports.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
+        except DockerCacheError as error:
+            log.info("failed-to-keep-bridge-domain-fresh", error=str(error))
 
     async def desire_removed_lrps(self) -> None:
         """Desire what a journal in memory would lose, when no loop runs any more."""
@@ -115,7 +120,8 @@ class Reconciler:
         """Run passes forever; several of these loops may share one queue."""
         while True:
             key = await self._queue.take()
-            await self._run_pass(key)
+            with tracing():
+                await self._run_pass(key)
 
     async def _run_pass(self, key: ProcessGuid) -> None:
         started, order = time.monotonic(), self._sources.overrides.order_of(key)

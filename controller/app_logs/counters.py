@@ -28,7 +28,7 @@ COUNTERS: Mapping[str, _Wanted] = {
 
 
 def component_counters(metrics: Metrics, at: int) -> Iterator[ComponentCounter]:
-    """Read all counters that have counted anything.
+    """Read all counters, also those that have counted nothing: so the agent is asked from the start.
 
     Args:
         metrics: Of the process.
@@ -38,8 +38,7 @@ def component_counters(metrics: Metrics, at: int) -> Iterator[ComponentCounter]:
     samples = [sample for family in read.collect() for sample in family.samples]
     for name, wanted in COUNTERS.items():
         total = int(sum(sample.value for sample in samples if _is_wanted(sample, wanted)))
-        if total:
-            yield ComponentCounter(name, total, at)
+        yield ComponentCounter(name, total, at)
 
 
 def _is_wanted(sample: Sample, wanted: _Wanted) -> bool:

@@ -155,15 +155,15 @@ class AppLogs:
 
     async def _watch_forever(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_INTERVAL)
             self.look()
+            await asyncio.sleep(LOOK_INTERVAL)
 
     def look(self) -> None:
         """Tell how far long copies are, and operators how much has been done; a fault is only logged."""
         try:
             self.look_at_copies()
             for counter in component_counters(self._process.metrics, self._now()):
-                self._queue.put(counter)
+                self._queue.put_counter(counter)
         except Exception:
             log.exception("failed-to-look-at-copies")
 

@@ -13,6 +13,7 @@ from controller.backoff import Backoff, backoff
 from controller.canary.dependencies import CanaryPause, ProofListener
 from controller.canary.questions import PullQuestion, pulled_with
 from controller.process import Process
+from controller.tracing import tracing
 from reconcile.errors import DockerCacheError
 from reconcile.failure_spread import Cause
 from reconcile.lrps import Credentials
@@ -196,7 +197,9 @@ class CanaryLoop:
             proof = self._proof_of(SHARED_CELLS).asked(self._process.clock())
             self._set(PullQuestion(SHARED_CELLS), proof)
         while True:
-            await self._run_one(await self._wait_until_due())
+            question = await self._wait_until_due()
+            with tracing():
+                await self._run_one(question)
 
     async def _remove_leftovers(self) -> float | None:
         """Remove the canaries that are left, if any; return the seconds until that is due again."""

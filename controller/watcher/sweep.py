@@ -10,6 +10,7 @@ import structlog
 
 from controller.backoff import exact_backoff
 from controller.metrics.bbs import RunsFrom
+from controller.tracing import tracing
 from controller.watcher.dependencies import WatcherDependencies, registry_host
 from controller.watcher.logins import queue_other_logins
 from controller.watcher.staging_tasks import StagingTasks
@@ -66,14 +67,19 @@ class Sweep:
 
     async def run(self) -> None:
         """Sweep at once, and then at the interval forever. Only a failure of the first sweep is raised."""
-        await self._sweep()
+        with tracing():
+            await self._sweep()
         while True:
             self._is_full_due = await self._wait() or self._is_full_due
-            try:
-                await self._sweep()
-            except DockerCacheError as error:
-                self._dependencies.process.metrics.bbs.sweeps.labels(outcome="failed").inc()
-                log.exception("failed-to-list-bbs", error=str(error), retry_after_s=self._interval)
+            with tracing():
+                await self._sweep_again()
+
+    async def _sweep_again(self) -> None:
+        try:
+            await self._sweep()
+        except DockerCacheError as error:
+            self._dependencies.process.metrics.bbs.sweeps.labels(outcome="failed").inc()
+            log.exception("failed-to-list-bbs", error=str(error), retry_after_s=self._interval)
 
     async def _wait(self) -> bool:
         """Wait until the next sweep is due, and return whether it was requested."""

@@ -71,6 +71,9 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "reset-circuit-breaker": Place(
             "control_commands", "reset_circuit_breaker", "Let migrations resume after too many failures."
         ),
+        "log-level": Place(
+            "control_commands", "log_level", "Show or change which log lines the daemon writes."
+        ),
         "audit": Place("listing_commands", "audit", "List what operators told the daemon to do."),
         "doctor": Place("program_commands", "doctor", "Check everything that the daemon needs."),
         "config": Place("program_commands", "config", "Check a config file, or print an example of one."),
@@ -133,6 +136,7 @@ def main(arguments: Sequence[str] | None = None, *, given: object = None) -> Non
         given: The click object of the command; see there.
     """
     _make_streams_safe()
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to standard error; our lines say it all
     try:
         commands.main(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=given)
     except click.UsageError as error:

@@ -34,6 +34,7 @@ from controller.instance import (
     until_answered,
 )
 from controller.leadership.standing import Standing
+from controller.log_level import LogLevel
 from controller.opening import open_resources
 from controller.signals import EarlySignals, ReloadRequested, StopRequested, stop_after, stop_on_signal
 from controller.store.database import Database
@@ -62,6 +63,7 @@ async def run(
     *,
     limits: PhaseLimits = PhaseLimits(),  # noqa: B008 - a frozen value
     lock_run_id: str | None = None,
+    log_level: LogLevel | None = None,
 ) -> bool:
     """Run the daemon until a signal, and tell whether it is to begin anew: after SIGHUP.
 
@@ -72,6 +74,7 @@ async def run(
         read_config: Reads the config file again; what it raises keeps the daemon as it is.
         limits: Those of the migration protocol that the config does not say.
         lock_run_id: Of the owner of the lock; None for one of its own.
+        log_level: Of the log lines, as operators may change it; None where nobody can.
 
     Raises:
         LeaseLost: It was the active instance, and is not any more.
@@ -82,7 +85,9 @@ async def run(
     early.listen()
     try:
         async with (
-            open_instance(config, lock_run_id, serves_health=True) as instance,
+            open_instance(
+                config, lock_run_id, serves_health=True, log_level=log_level or LogLevel(config.log_level)
+            ) as instance,
             AsyncExitStack() as stack,
         ):
             is_file = instance.location.server is None
@@ -156,7 +161,10 @@ async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]])
             store is.
         CancelledError: A signal ended the work.
     """
-    async with open_instance(config, None, serves_health=False) as instance, AsyncExitStack() as stack:
+    async with (
+        open_instance(config, None, serves_health=False, log_level=LogLevel("error")) as instance,
+        AsyncExitStack() as stack,
+    ):
         opening = open_database(instance.location, run_id=instance.process.run_id)
         database = await stack.enter_async_context(opening)
         await instance.leadership.take()
@@ -217,6 +225,7 @@ async def _run_loops(
             loops.create_task(_run_forever(running.retention.run()), name="retention")
             loops.create_task(_run_forever(running.store_marker.run()), name="store-marker")
             loops.create_task(_run_forever(running.database_watch.run()), name="database")
+            loops.create_task(_run_forever(running.store_counts.run()), name="store-counts")
             loops.create_task(_run_forever(running.presence.run()), name="presence")
             loops.create_task(_run_forever(running.unknown_copies.run()), name="unknown-copies")
             loops.create_task(_run_forever(running.health.run()), name="health")

@@ -13,7 +13,9 @@ from controller.admin.leadership import ServedDependencies
 from controller.assembly.leadership import Leadership, open_leadership
 from controller.config import Config, read_secret
 from controller.database_location import location_of
+from controller.debug_server import serve_debug
 from controller.health_server import serve_health
+from controller.log_level import LogLevel
 from controller.metrics_server import serve_metrics
 from controller.open_files import raise_limit
 from controller.process import Process
@@ -45,16 +47,19 @@ class Instance:
 
 @asynccontextmanager
 async def open_instance(
-    config: Config, lock_run_id: str | None, *, serves_health: bool
+    config: Config, lock_run_id: str | None, *, serves_health: bool, log_level: LogLevel
 ) -> AsyncIterator[Instance]:
     """Open what a standby has too."""
     run_id = str(uuid.uuid4())
-    process = Process(run_id)
+    process = Process(run_id, log_level=log_level)
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
     raise_limit(config)
     for warning in config.warnings:
         log.info("config-warning", detail=warning)
     async with AsyncExitStack() as stack:
+        if config.debug_address is not None:
+            loop = asyncio.get_running_loop()
+            stack.enter_context(serve_debug(config.debug_address, log_level, loop))
         if config.metrics_address is not None:
             stack.enter_context(serve_metrics(process.metrics, config.metrics_address))
         location = await asyncio.to_thread(location_of, config)
@@ -63,7 +68,9 @@ async def open_instance(
         standing = leadership.standing
         if serves_health and config.healthcheck_address is not None:
             stack.enter_context(serve_health(config.healthcheck_address, lambda: standing.position.obstacle))
-        yield Instance(process, location, leadership, ServedDependencies(standing, run_id))
+        yield Instance(
+            process, location, leadership, ServedDependencies(standing, run_id, log_level=log_level)
+        )
 
 
 async def connect(instance: Instance, stack: AsyncExitStack) -> Database:
@@ -72,7 +79,9 @@ async def connect(instance: Instance, stack: AsyncExitStack) -> Database:
     def open_once() -> Awaitable[Database]:
         return stack.enter_async_context(open_database(instance.location, run_id=instance.process.run_id))
 
-    return await until_answered(instance, open_once, stage="it is starting")
+    database = await until_answered(instance, open_once, stage="it is starting")
+    database.of_errors.append(instance.process.metrics.instance.count_store_error)
+    return database
 
 
 async def until_answered(instance: Instance, ask: Callable[[], Awaitable[T]], *, stage: str) -> T:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from controller.log_level import LogLevel
 from controller.metrics import Metrics
 
 
@@ -15,9 +16,11 @@ class Process:
         run_id: Unique to this run of the process.
         clock: Gives UTC seconds since 1970.
         monotonic: Gives seconds since some moment, unaffected by changes of the system's clock.
+        log_level: Of its log lines.
     """
 
     run_id: str
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     metrics: Metrics = field(default_factory=Metrics)
+    log_level: LogLevel = field(default_factory=lambda: LogLevel("info"))

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import structlog
 
+from controller.tracing import tracing
 from reconcile.apply import ActionPorts
 from reconcile.errors import Conflict, DockerCacheError
 from reconcile.lrps import Credentials, Pull
@@ -30,7 +31,14 @@ async def desire_removed_lrps(ports: ActionPorts, pull_credentials: Credentials 
     removed = [row for row in await ports.journal.list_migrations() if row.phase is not Phase.PREPARED]
     async with asyncio.TaskGroup() as group:
         for migration in removed:
-            group.create_task(_desire(migration, ports, pull_credentials))
+            group.create_task(_desire_traced(migration, ports, pull_credentials))
+
+
+async def _desire_traced(
+    migration: Migration, ports: ActionPorts, pull_credentials: Credentials | None
+) -> None:
+    with tracing():
+        await _desire(migration, ports, pull_credentials)
 
 
 async def _desire(migration: Migration, ports: ActionPorts, pull_credentials: Credentials | None) -> None:

@@ -11,6 +11,7 @@ import structlog
 
 from controller.leadership.lease import boot_time
 from controller.metrics import Metrics
+from controller.tracing import tracing
 from reconcile.errors import Conflict, DockerCacheError, ErrorCode, Unavailable
 from reconcile.store_markers import (
     COURTESY,
@@ -59,7 +60,7 @@ class StoreMarker:
         self._view = MarkerView()
         self._has_collided = False
         self._not_before = 0.0
-        metrics.other_stores.set_function(lambda: len(self._view.others))
+        metrics.instance.other_stores.set_function(lambda: len(self._view.others))
 
     @property
     def store(self) -> StoreId:
@@ -135,11 +136,12 @@ class StoreMarker:
 
     async def _attempt(self, step: Callable[[], Coroutine[None, None, bool]]) -> bool | None:
         """Return what a step came to; None where the BBS did not answer."""
-        try:
-            return await step()
-        except DockerCacheError as error:
-            log.info("failed-to-mark-store", error=str(error), retry_after_s=LOOK_INTERVAL)
-            return None
+        with tracing():
+            try:
+                return await step()
+            except DockerCacheError as error:
+                log.info("failed-to-mark-store", error=str(error), retry_after_s=LOOK_INTERVAL)
+                return None
 
     async def _begin(self) -> bool:
         """Look, write the marker and look again; return whether no other store's marker was fresh."""

@@ -14,6 +14,7 @@ import structlog
 
 from controller.droplet_uses import NamedCopy
 from controller.process import Process
+from controller.tracing import tracing
 from reconcile.droplets import DropletRecord
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid
 from reconcile.eviction import EvictionDecision, decide_eviction, find_twins
@@ -140,10 +141,11 @@ class UnusedCopies:
         """Look at once, and then at an interval forever, at least twice in the grace period."""
         interval = min(self._grace / 2, LONGEST_INTERVAL)
         while True:
-            try:
-                await self._note(await self._look_at_all(self._sources.droplets.list_named_lately))
-            except DockerCacheError as error:
-                log.info("failed-to-look", error=str(error), retry_after_s=interval)
+            with tracing():
+                try:
+                    await self._note(await self._look_at_all(self._sources.droplets.list_named_lately))
+                except DockerCacheError as error:
+                    log.info("failed-to-look", error=str(error), retry_after_s=interval)
             await asyncio.sleep(interval)
 
     async def decide(self, wanted: Collection[CacheGuid]) -> list[EvictionDecision]:
@@ -232,8 +234,8 @@ class UnusedCopies:
         if changed:
             await self._sources.marks.mark_unused(changed)
         unused = [image for image in images if since[image.cache_guid]]
-        self._process.metrics.unused_copies.set(len(unused))
-        self._process.metrics.unused_copy_bytes.set(sum(image.size for image in unused))
+        self._process.metrics.copies.unused.set(len(unused))
+        self._process.metrics.copies.unused_bytes.set(sum(image.size for image in unused))
         return since
 
     async def _doubtful(self, usage: Usage) -> frozenset[CacheGuid] | None:

@@ -54,11 +54,13 @@ PROPERTIES: Mapping[str, tuple[str, ...]] = {
         f"loggregator.{each}" for each in ("use_v2_api", "v2_api_port", "ca_cert", "cert", "key")
     ),
     "healthcheck_address": ("healthcheck_address",),
+    "debug_address": ("debug_addr",),
+    "time_format": ("logging.format.timestamp",),
 }
 """Config key to the properties that it is made of, without `SCOPE`: keys with other names, values or
 defaults."""
 
-GLOBAL = ("locks.", "loggregator.", "metrics.")
+GLOBAL = ("locks.", "loggregator.", "logging.", "metrics.")
 """How the names of properties begin that are not in `SCOPE`: jobs of the Diego family share them."""
 
 SAME = tuple(key for key in Config.model_fields if key not in PROPERTIES)

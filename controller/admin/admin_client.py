@@ -234,6 +234,14 @@ class AdminClient:
         """Let migrations resume although some have failed."""
         await self._call("ResetCircuitBreaker", pb.ResetCircuitBreakerRequest())
 
+    async def get_log_level(self) -> Row:
+        """Say which log lines the daemon writes."""
+        return row_from_message(await self._call("GetLogLevel", pb.GetLogLevelRequest()))
+
+    async def set_log_level(self, level: str) -> Row:
+        """Change which log lines the daemon writes, until it ends."""
+        return row_from_message(await self._call("SetLogLevel", pb.SetLogLevelRequest(level=level)))
+
     async def seal_anew(self) -> Row:
         """Seal with the first journal key what an older one has sealed."""
         return row_from_message(await self._call("SealAnew", pb.SealAnewRequest()))

@@ -11,6 +11,7 @@ from typing import Any
 from controller import __version__
 from controller.admin.dependencies import AdminDependencies
 from controller.leadership.standing import Position, Standing
+from controller.log_level import LogLevel
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Denied, ErrorCode
 
@@ -29,6 +30,7 @@ class ServedDependencies:
         started_at: When the process started, in UTC seconds since 1970.
         listeners: Are told whether all calls are answered, when that changes.
         calls: Those under way.
+        log_level: Of the process, which a standby shows and changes too.
     """
 
     standing: Standing
@@ -37,6 +39,7 @@ class ServedDependencies:
     started_at: float = field(default_factory=time.time)
     listeners: list[Callable[[bool], Awaitable[None]]] = field(default_factory=list)
     calls: set["asyncio.Task[Any]"] = field(default_factory=set)
+    log_level: LogLevel = field(default_factory=lambda: LogLevel("info"))
 
     async def open(self, dependencies: AdminDependencies) -> None:
         """Answer all calls from now on."""

@@ -27,6 +27,7 @@ from controller.admin.documents import SKIPPED
 from controller.admin.grpc_status import BadRequest, details_of, status_of
 from controller.admin.leadership import ServedDependencies, add_position
 from controller.admin.planner import PlanCriteria
+from controller.log_level import LEVELS
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminServicer
 from reconcile.errors import Denied, DockerCacheError, Invalid
@@ -307,6 +308,25 @@ class Servicer(AdminServicer):
         async with self._changing(context, "ResetCircuitBreaker", {}):
             self._dependencies.daemon.breaker.reset_circuit_breaker()
             return pb.ResetCircuitBreakerResponse()
+
+    async def GetLogLevel(self, _: pb.GetLogLevelRequest, context: Context) -> pb.LogLevel:
+        """Say which log lines are written."""
+        async with self._answering(context):
+            level = self._served.log_level
+            return pb.LogLevel(level=level.name, configured=level.configured)
+
+    async def SetLogLevel(self, request: pb.SetLogLevelRequest, context: Context) -> pb.LogLevel:
+        """Change which log lines are written; noted before, as the line may be left out then."""
+        async with self._answering(context):
+            level, caller, arguments = self._served.log_level, caller_of(context), {"level": request.level}
+            if request.level not in LEVELS:
+                raise BadRequest("unknown-level", f"the levels are {', '.join(LEVELS)}")
+            if self._served.are_open:
+                await self._dependencies.stored.audit.note(caller, "SetLogLevel", arguments, "done")
+            else:
+                log.info("called", caller=caller, call="SetLogLevel", arguments=arguments, outcome="done")
+            level.set(request.level)
+            return pb.LogLevel(level=level.name, configured=level.configured)
 
     @asynccontextmanager
     async def _changing(self, context: Context, call: str, arguments: Arguments) -> AsyncIterator[None]:

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import httpx
 from google.protobuf.message import DecodeError, Message
@@ -29,6 +28,7 @@ from tenacity import (
 )
 
 from controller.bbs.bbs_errors import SYSTEM, error_from_exception, error_from_message, error_from_response
+from controller.tracing import request_id
 from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
 from reconcile.errors import DockerCacheError, Invalid, RateLimited, Unavailable
 from reconcile.lease import always
@@ -99,7 +99,7 @@ class Calls:
             await response.aclose()
 
     def _request(self, path: str, message: Message | None) -> httpx.Request:
-        headers = {"Content-Type": PROTOBUF, "X-Vcap-Request-Id": uuid4().hex}
+        headers = {"Content-Type": PROTOBUF, "X-Vcap-Request-Id": request_id()}
         content = b"" if message is None else message.SerializeToString()
         return self.http.build_request("POST", path, content=content, headers=headers)
 

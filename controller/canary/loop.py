@@ -13,6 +13,7 @@ from controller.backoff import Backoff, backoff
 from controller.canary.dependencies import CanaryPause, ProofListener
 from controller.canary.questions import PullQuestion, pulled_with
 from controller.process import Process
+from controller.tracing import tracing
 from reconcile.errors import DockerCacheError
 from reconcile.failure_spread import Cause
 from reconcile.lrps import Credentials
@@ -94,10 +95,10 @@ class CanaryLoop:
         """How often the login with which cells pull has changed."""
         self._listener: ProofListener | None = None
         self._droplet_listeners: list[Callable[[], None]] = []
-        process.metrics.cells_not_proven.set_function(
+        process.metrics.migrations.cells_not_proven.set_function(
             lambda: self._count_not_proven(lambda login: login is CanaryLogin.CELLS)
         )
-        process.metrics.foreign_logins_not_proven.set_function(
+        process.metrics.migrations.foreign_logins_not_proven.set_function(
             lambda: self._count_not_proven(lambda login: login is not CanaryLogin.CELLS)
         )
 
@@ -196,7 +197,9 @@ class CanaryLoop:
             proof = self._proof_of(SHARED_CELLS).asked(self._process.clock())
             self._set(PullQuestion(SHARED_CELLS), proof)
         while True:
-            await self._run_one(await self._wait_until_due())
+            question = await self._wait_until_due()
+            with tracing():
+                await self._run_one(question)
 
     async def _remove_leftovers(self) -> float | None:
         """Remove the canaries that are left, if any; return the seconds until that is due again."""
@@ -268,7 +271,7 @@ class CanaryLoop:
             "placement_tags": sorted(question.placement_tags),
             "login": question.login,
         }
-        self._process.metrics.canaries.labels(outcome=_outcome_of(after, result)).inc()
+        self._process.metrics.migrations.canaries.labels(outcome=_outcome_of(after, result)).inc()
         retry_after = after.seconds_until_due(self._process.clock())
         if retry_after is not None:
             fields["retry_after_s"] = round(retry_after, 1)

@@ -1,4 +1,4 @@
-"""Commands that show and steer the running daemon: status, pause, resume, reset-circuit-breaker."""
+"""Commands that show and steer the running daemon: status, pause, resume, log-level."""
 
 import asyncio
 import time
@@ -22,6 +22,7 @@ from controller.commands.words import (
     format_time,
     format_wait,
 )
+from controller.log_level import LEVELS
 from reconcile.reasons import AppState
 
 REFRESH = 1.0
@@ -291,6 +292,28 @@ def reset_circuit_breaker(*, config_path: Path, output: Output) -> None:
     """
     call(Target(config_path), lambda client: client.reset_circuit_breaker())
     _report(output, {"circuit_breaker_open": False}, "the circuit breaker is closed")
+
+
+@click.command("log-level")
+@click.argument("level", type=click.Choice(LEVELS), required=False)
+@config_option
+@output_option
+def log_level(*, level: str | None, config_path: Path, output: Output) -> None:
+    """Show or change which log lines the daemon writes.
+
+    LEVEL is the lowest of the lines that are written from now on. It stays until the daemon ends, or
+    restarts itself on SIGHUP; then the config decides again. An instance that stands by does this too.
+
+    \b
+    Examples:
+      diego-docker-cache log-level
+      diego-docker-cache log-level debug
+    """
+    target = Target(config_path)
+    row = call(target, lambda client: client.set_log_level(level) if level else client.get_log_level())
+    is_changed = row["level"] != row["configured"]
+    until = f", until it starts again with {row['configured']}" if is_changed else ""
+    _report(output, row, f"the daemon writes lines of level {row['level']} and above{until}")
 
 
 def _report(output: Output, row: Row, text: str) -> None:

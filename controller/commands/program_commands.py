@@ -36,15 +36,20 @@ def run(limits: "PhaseLimits | None", *, config_path: Path) -> None:
 
     from controller import daemon
     from controller.leadership import kept
-    from controller.logs import configure_logs
+    from controller.library_logs import capture_library_lines
+    from controller.logs import TimeFormat, configure_logs
     from reconcile.steps import PhaseLimits
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon handles it
     read_config = partial(_read_usable, config_path)
     config = read_config()
-    configure_logs(config.log_level)
+    level = configure_logs(config.log_level, time_format=TimeFormat(config.time_format))
+    capture_library_lines()
     lock_run_id = kept.take_over(os.environ) or str(uuid.uuid4())
-    if asyncio.run(daemon.run(config, read_config, limits=limits or PhaseLimits(), lock_run_id=lock_run_id)):
+    running = daemon.run(
+        config, read_config, limits=limits or PhaseLimits(), lock_run_id=lock_run_id, log_level=level
+    )
+    if asyncio.run(running):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         kept.hand_on(lock_run_id, os.environ)
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same process, with a clean state
@@ -133,9 +138,11 @@ def doctor(*, config_path: Path, output: Output, asks_cells: bool) -> None:
 
 def _cells_check(loaded: "Config") -> tuple["Check", ...]:
     from controller.doctor.cells import cells_check
+    from controller.library_logs import capture_library_lines
     from controller.logs import configure_logs
 
     configure_logs("error", sys.stderr)
+    capture_library_lines()
     return (cells_check(loaded),)
 
 

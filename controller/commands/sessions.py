@@ -58,11 +58,13 @@ async def _call(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> 
 
 async def _call_directly(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> T:
     from controller import daemon
+    from controller.library_logs import capture_library_lines
     from controller.logs import configure_logs
     from controller.preflight import load_usable_config
 
     config = load_usable_config(target.config_path)
     configure_logs("error", sys.stderr)
+    capture_library_lines()
     results = list[T]()
 
     async def with_client(address: str) -> None:

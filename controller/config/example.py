@@ -48,6 +48,7 @@ _PLAUSIBLE: Mapping[str, str | int | float] = {
     "loggregator.loggregator_key_path": f"{_CERTS}/loggregator/client.key",
     "metrics_address": "127.0.0.1:17091",
     "healthcheck_address": "127.0.0.1:17092",
+    "debug_address": "127.0.0.1:17093",
     "bbs_address": "https://bbs.service.cf.internal:8889",
     "bbs_ca_cert_file": f"{_CERTS}/bbs/ca.crt",
     "bbs_client_cert_file": f"{_CERTS}/bbs/client.crt",

@@ -19,7 +19,15 @@ from controller.config.sections import (
     SourceRegistryConfig,
     TrafficConfig,
 )
-from controller.config.values import Address, Duration, NonNegativeDuration, ReadableFile, SecretFile, Size
+from controller.config.values import (
+    Address,
+    Duration,
+    LoopbackAddress,
+    NonNegativeDuration,
+    ReadableFile,
+    SecretFile,
+    Size,
+)
 from reconcile.errors import Invalid
 from reconcile.hosts import canonical_host
 from reconcile.policy import (
@@ -43,7 +51,14 @@ class Config(CloudControllerConfig, LockConfig, AdminConfig):
     """The values of a config file."""
 
     log_level: Literal["debug", "info", "error", "fatal"] = "info"
-    """Lowest level of the log lines that the daemon writes."""
+    """Lowest level of the log lines that the daemon writes. `log-level` changes it while the daemon runs."""
+    time_format: Literal["rfc3339", "unix-epoch"] = "rfc3339"
+    """How log lines write their time: "rfc3339" as a date, with the name of the level, or "unix-epoch" in
+    seconds since 1970, with the number of the level."""
+    debug_address: LoopbackAddress | None = None
+    """Address at which the daemon shows what its tasks and threads are doing, and at which the log level can
+    be read and set, "host:port". Every user of the machine may ask there, and the host must be a loopback
+    address. When it is absent, nothing is shown."""
     metrics_address: Address | None = None
     """Address at which a scraper reads metrics, "host:port". When it is absent, no metrics are served."""
     healthcheck_address: Address | None = None

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from controller.config_file import ADDRESS, absolute_path, existing_file
+from controller.config_file import ADDRESS, absolute_path, existing_file, is_loopback
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+")
@@ -68,6 +68,12 @@ def read_secret(path: Path) -> str:
     return path.read_text(encoding="utf-8").rstrip("\r\n")
 
 
+def _loopback(address: str) -> str:
+    if not is_loopback(address):
+        raise ValueError(f"the host of {address} is no loopback address")
+    return address
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 NonNegativeDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
@@ -76,3 +82,5 @@ FilePath = Annotated[Path, BeforeValidator(absolute_path)]
 ReadableFile = Annotated[Path, BeforeValidator(existing_file)]
 SecretFile = Annotated[Path, BeforeValidator(_secret_file)]
 Address = Annotated[str, Field(pattern=ADDRESS)]
+LoopbackAddress = Annotated[str, Field(pattern=ADDRESS), AfterValidator(_loopback)]
+"""An address that can be reached from this machine alone."""

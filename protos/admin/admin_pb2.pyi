@@ -1335,6 +1335,24 @@ class ResetCircuitBreakerResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class GetLogLevelRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SetLogLevelRequest(_message.Message):
+    __slots__ = ("level",)
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    level: str
+    def __init__(self, level: _Optional[str] = ...) -> None: ...
+
+class LogLevel(_message.Message):
+    __slots__ = ("level", "configured")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURED_FIELD_NUMBER: _ClassVar[int]
+    level: str
+    configured: str
+    def __init__(self, level: _Optional[str] = ..., configured: _Optional[str] = ...) -> None: ...
+
 class SealAnewRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -144,6 +144,16 @@ class AdminStub:
                 request_serializer=protos_dot_admin_dot_admin__pb2.SealAnewRequest.SerializeToString,
                 response_deserializer=protos_dot_admin_dot_admin__pb2.SealAnewResponse.FromString,
                 _registered_method=True)
+        self.GetLogLevel = channel.unary_unary(
+                '/docker_cache.admin.v1.Admin/GetLogLevel',
+                request_serializer=protos_dot_admin_dot_admin__pb2.GetLogLevelRequest.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.LogLevel.FromString,
+                _registered_method=True)
+        self.SetLogLevel = channel.unary_unary(
+                '/docker_cache.admin.v1.Admin/SetLogLevel',
+                request_serializer=protos_dot_admin_dot_admin__pb2.SetLogLevelRequest.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.LogLevel.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -311,6 +321,20 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLogLevel(self, request, context):
+        """Says which log lines are written. An instance that stands by answers as well.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLogLevel(self, request, context):
+        """Changes which log lines are written, until the process ends. An instance that stands by does so as well.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -423,6 +447,16 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.SealAnew,
                     request_deserializer=protos_dot_admin_dot_admin__pb2.SealAnewRequest.FromString,
                     response_serializer=protos_dot_admin_dot_admin__pb2.SealAnewResponse.SerializeToString,
+            ),
+            'GetLogLevel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLogLevel,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.GetLogLevelRequest.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.LogLevel.SerializeToString,
+            ),
+            'SetLogLevel': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLogLevel,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.SetLogLevelRequest.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.LogLevel.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1019,6 +1053,60 @@ class Admin:
             '/docker_cache.admin.v1.Admin/SealAnew',
             protos_dot_admin_dot_admin__pb2.SealAnewRequest.SerializeToString,
             protos_dot_admin_dot_admin__pb2.SealAnewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLogLevel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/docker_cache.admin.v1.Admin/GetLogLevel',
+            protos_dot_admin_dot_admin__pb2.GetLogLevelRequest.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.LogLevel.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLogLevel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/docker_cache.admin.v1.Admin/SetLogLevel',
+            protos_dot_admin_dot_admin__pb2.SetLogLevelRequest.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.LogLevel.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,12 +3,15 @@
 import errno
 import io
 import json
+import re
+import time
 from typing import Any
 
 import pytest
 import structlog
 
-from controller.logs import configure_logs
+from controller.logs import TimeFormat, configure_logs
+from controller.tracing import request_id, trace_id, tracing
 from reconcile.lrps import Credentials, Secret
 
 
@@ -80,7 +83,9 @@ def test_an_exception_stays_on_one_line_with_its_traceback(lines: io.StringIO) -
 
     line = only_line(lines)
     assert line["level"] == "error"
-    assert "ValueError: why" in line["data"]["exception"]
+    assert line["data"]["error"] == "ValueError: why"
+    assert line["data"]["trace"].startswith("Traceback")
+    assert line["data"]["trace"].endswith("ValueError: why")
 
 
 @pytest.mark.parametrize(
@@ -98,3 +103,49 @@ def test_a_text_without_a_bound_does_not_fill_the_disk(lines: io.StringIO) -> No
     structlog.get_logger(scope="x").info("event", error="x" * 4_000_000)
 
     assert len(lines.getvalue()) < 20_000
+
+
+def test_with_unix_time_the_level_is_a_number() -> None:
+    """Lager's other form: other keys in another order, and the time in a text."""
+    stream = io.StringIO()
+    configure_logs("debug", stream, time_format=TimeFormat.UNIX_EPOCH)
+    before = time.time()
+    for level in ("debug", "info", "error", "fatal"):
+        getattr(structlog.get_logger(scope="x"), level)("event", b=1)
+
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [list(each) for each in lines] == [["timestamp", "source", "message", "log_level", "data"]] * 4
+    assert [each["log_level"] for each in lines] == [0, 1, 2, 3]
+    assert all(re.fullmatch(r"[0-9]{10}\.[0-9]{9}", each["timestamp"]) for each in lines)
+    assert before - 0.001 <= float(lines[0]["timestamp"]) <= time.time()
+
+
+def test_the_level_can_be_changed_while_lines_are_written() -> None:
+    stream = io.StringIO()
+    level, log = configure_logs("error", stream), structlog.get_logger(scope="x")
+    log.info("left-out")
+    level.set("debug")
+    log.debug("written")
+    level.set("fatal")
+    log.error("left-out")
+    log.fatal("written-too")
+
+    messages = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
+    assert messages == ["docker-cache.x.written", "docker-cache.x.written-too"]
+    assert (level.name, level.configured) == ("fatal", "error")
+
+
+def test_lines_of_one_piece_of_work_have_one_trace_id(lines: io.StringIO) -> None:
+    """It is the one that the BBS is sent, and has in its own lines under the same key."""
+    log = structlog.get_logger(scope="x")
+    with tracing() as first:
+        assert request_id() == trace_id() == first
+        log.info("event")
+    with tracing() as second:
+        log.info("event")
+    log.info("event")
+
+    found = [json.loads(line)["data"].get("trace-id") for line in lines.getvalue().splitlines()]
+    assert found == [first, second, None]
+    assert re.fullmatch("[0-9a-f]{32}", first)
+    assert len({first, second, request_id(), request_id()}) == 4

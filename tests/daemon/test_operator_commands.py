@@ -2,16 +2,19 @@
 
 import asyncio
 import json
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography.fernet import Fernet
 
 from controller.admin.admin_client import open_client
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
+from tests.contracts.distribution import free_port
 from tests.controller.store.test_original_sources import PRIVATE
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.operator import Operator, running_apps, until_deletable
@@ -330,6 +333,33 @@ async def test_no_password_is_in_what_operators_see(env: Environment) -> None:
     assert marker not in (env.directory / "plan.jsonl").read_text()
     for file in (env.directory / "store").iterdir():
         assert marker.encode() not in file.read_bytes()
+
+
+async def test_the_log_level_is_changed_while_the_daemon_runs(env: Environment) -> None:
+    """By a command, which the audit has, and at the debug server, as at the other components of Diego."""
+    env.settings |= {"log_level": "info", "debug_address": f"127.0.0.1:{free_port()}"}
+    daemon = await env.started_daemon()
+    operator = Operator(env)
+    assert (await operator.runs("log-level")).row == {"level": "info", "configured": "info"}
+    assert daemon.named("watcher.listed-bbs") != []
+    assert {line["level"] for line in daemon.lines} <= {"info", "error"}
+
+    changed = await operator.reads("log-level", "debug")
+    assert changed.out == (
+        "the daemon writes lines of level debug and above, until it starts again with info\n"
+    )
+    await daemon.news(lambda line: line["level"] == "debug", within=10)
+    (entry,) = (await operator.runs("audit")).rows
+    assert (entry["call"], entry["arguments"]) == ("SetLogLevel", '{"level": "debug"}')
+
+    url = f"http://{env.settings['debug_address']}"
+    async with httpx.AsyncClient() as client:
+        tasks, threads = await client.get(f"{url}/debug/tasks"), await client.get(f"{url}/debug/threads")
+        answer = await client.put(f"{url}/log-level", content=b"fatal")
+    assert answer.text == "fatal\n"
+    assert re.search(r"task watcher:\n  \S*controller/daemon.py:[0-9]+ _run_forever\n", tasks.text)
+    assert "thread MainThread:\n" in threads.text
+    assert (await operator.reads("log-level")).out.startswith("the daemon writes lines of level fatal")
 
 
 async def test_errors_are_one_line_that_says_what_to_do(env: Environment) -> None:

@@ -129,6 +129,8 @@ def test_the_least_gives_a_config_with_all_defaults(pems: Pems, vcap: Path) -> N
     assert config.admin_address == "127.0.0.1:17090"
     assert config.metrics_address == "127.0.0.1:17091"
     assert config.healthcheck_address == "127.0.0.1:17092"
+    assert config.debug_address == "127.0.0.1:17093"
+    assert config.time_format == "rfc3339"
     assert config.locket_address is None
     assert config.cloud_controller_api_url is None
     assert config.uuid == "3a1f9d2c-7b1e-4c0f-9d55-0f6f3f1c2a7e"
@@ -164,6 +166,8 @@ VARIANTS: dict[str, tuple[Tree, Tree]] = {
     "no admin API": ({"admin": {"address": ""}}, {}),
     "admin API without TLS": ({"admin": {"without_tls": True}}, {}),
     "no metrics": ({}, {"metrics": {"port": 0}}),
+    "no debug server": ({"debug_addr": ""}, {}),
+    "Unix time": ({}, {"logging": {"format": {"timestamp": "unix-epoch"}}}),
     "no lock in Locket": ({}, {"locks": {"locket": {"enabled": False}}}),
     "engine docker": ({"engine": "docker", "docker_socket": "unix:///var/run/docker.sock"}, {}),
     "plain HTTP": ({"cache_registry": {"plain_http": True}}, {}),
@@ -188,6 +192,8 @@ def test_a_variant_is_accepted(name: str, pems: Pems, vcap: Path) -> None:
     assert config.has_database_server is (name == "mysql")
     assert (config.admin_address is None) is (name == "no admin API")
     assert (config.metrics_address is None) is (name == "no metrics")
+    assert (config.debug_address is None) is (name == "no debug server")
+    assert (config.time_format == "unix-epoch") is (name == "Unix time")
     assert (config.locket_address is None) is (name == "no lock in Locket")
 
 
@@ -273,6 +279,11 @@ def test_a_mistake_ends_the_deployment_and_is_named(name: str, pems: Pems) -> No
 
     with pytest.raises(DeploymentFails, match=re.escape(why)):
         rendered(merged(least(pems), own))
+
+
+def test_another_time_format_than_the_familys_is_refused(pems: Pems) -> None:
+    with pytest.raises(DeploymentFails, match=r"logging\.format\.timestamp must be rfc3339 or unix-epoch"):
+        rendered(least(pems), logging={"format": {"timestamp": "iso"}})
 
 
 def test_a_file_as_database_needs_a_persistent_disk(pems: Pems) -> None:

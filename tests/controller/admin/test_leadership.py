@@ -77,6 +77,22 @@ async def test_a_standby_says_who_is_active_and_refuses_all_else(served: ServedD
     assert STANDS_BY in caught.value.detail
 
 
+async def test_a_standby_shows_and_changes_the_level_of_its_log(
+    served: ServedDependencies, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no store for an audit, so its log says who has changed it."""
+    async with called(served) as (client, _):
+        before = await client.get_log_level()
+        after = await client.set_log_level("debug")
+        with pytest.raises(DockerCacheError, match="the levels are debug, info, error, fatal"):
+            await client.set_log_level("loud")
+
+    assert before == {"level": "info", "configured": "info"}
+    assert after == {"level": "debug", "configured": "info"}
+    assert served.log_level.name == "debug"
+    assert '"call": "SetLogLevel", "caller": "without TLS' in capsys.readouterr().out
+
+
 async def test_people_see_of_a_standby_who_is_active(served: ServedDependencies) -> None:
     async with called(served) as (client, _):
         pairs = dict(status_pairs(await client.status(), is_direct=False))

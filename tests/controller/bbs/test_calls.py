@@ -8,6 +8,7 @@ import ssl
 import pytest
 
 from controller.bbs.client import open_bbs
+from controller.tracing import tracing
 from controller.transport import client_tls, open_calls
 from protos.bbs.desired_lrp_requests_pb2 import DesireLRPRequest
 from protos.bbs.domain_pb2 import DomainsResponse, UpsertDomainRequest
@@ -41,6 +42,19 @@ async def test_a_call_is_a_post_with_a_request_id_of_32_hex_digits(
     assert peer.requests[0].headers["content-type"] == "application/x-protobuf"
     assert peer.requests[0].headers["accept-encoding"] == "identity"
     assert {request.connection for request in peer.requests} == {1}  # kept alive
+
+
+async def test_calls_of_one_piece_of_work_have_the_id_of_its_log_lines(
+    server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    """The BBS writes it into its own lines, and attempts at the same call are one request."""
+    busy = answer(status="503 Service Unavailable")
+    async with serve(server_tls, [busy, PONG, PONG]) as peer, open_bbs(peer.address, tls=tls) as bbs:
+        with tracing() as trace_id:
+            await bbs.ping()
+            await bbs.ping()
+
+    assert [request.headers["x-vcap-request-id"] for request in peer.requests] == [trace_id] * 3
 
 
 @pytest.mark.parametrize(

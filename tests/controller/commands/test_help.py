@@ -135,6 +135,7 @@ def test_all_commands_are_there() -> None:
             "image",
             "images",
             "jobs",
+            "log-level",
             "migrations",
             "pause",
             "rebuild",

@@ -36,6 +36,11 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         'sync_interval: write a duration with its unit, such as "30s"',
     ),
     "a duration of nothing": ({"sync_interval": "0s"}, "sync_interval: "),
+    "a debug server for other machines": (
+        {"debug_address": "10.0.0.9:17093"},
+        "debug_address: the host of 10.0.0.9:17093 is no loopback address",
+    ),
+    "another form of time": ({"time_format": "iso"}, "time_format: "),
     "another database": ({"database_url": "oracle://x"}, "database_url: write sqlite:/// and the absolute"),
     "a database in memory": (
         {"database_url": "sqlite://"},

@@ -79,7 +79,9 @@ async def connect(instance: Instance, stack: AsyncExitStack) -> Database:
     def open_once() -> Awaitable[Database]:
         return stack.enter_async_context(open_database(instance.location, run_id=instance.process.run_id))
 
-    return await until_answered(instance, open_once, stage="it is starting")
+    database = await until_answered(instance, open_once, stage="it is starting")
+    database.of_errors.append(instance.process.metrics.instance.count_store_error)
+    return database
 
 
 async def until_answered(instance: Instance, ask: Callable[[], Awaitable[T]], *, stage: str) -> T:

@@ -16,5 +16,5 @@ def serve_metrics(metrics: Metrics, address: str) -> Iterator[int]:
     Raises:
         Invalid: `metrics-address`: the address cannot be listened on.
     """
-    with serve(address, MetricsHandler.factory(metrics.registry), key="metrics_address") as port:
+    with serve(address, MetricsHandler.factory(metrics.exposed), key="metrics_address") as port:
         yield port

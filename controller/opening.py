@@ -22,7 +22,7 @@ from controller.store.restored import Restored
 from controller.store.term import begin_term
 from controller.store_marker import StoreMarker
 from controller.transport import client_tls_from_files
-from controller.wiring import open_canary_images, open_health, open_probe
+from controller.wiring import open_canary_images, open_health, open_probe, source_registries
 from reconcile.references import CacheRepositories
 
 log = structlog.get_logger(scope="daemon")
@@ -36,7 +36,9 @@ async def open_resources(
     process, lease = instance.process, instance.leadership.lease
     async with AsyncExitStack() as stack:
         term = await _begin_term(instance, database)
-        process.metrics.leadership_term.set(term)
+        process.metrics.instance.leadership_term.set(term)
+        process.metrics.became_active()
+        process.metrics.registries.configure(config.cache_registry.address, source_registries(config))
         log.info("became-active", term=term, owner=instance.leadership.owner)
         key = read_journal_key(config)
         store = await until_answered(instance, lambda: _open_store(config, database, key), stage=TAKING_OVER)

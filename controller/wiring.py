@@ -111,10 +111,13 @@ def open_foreign_view(
 
 def open_health(config: Config) -> HealthStates:
     """Make what keeps the health of registries; nothing is known yet."""
-    return HealthStates(
-        config.cache_registry.address,
-        [DOCKER_HUB, *(each.address for each in (*config.registries, *config.former_cache_registries))],
-    )
+    return HealthStates(config.cache_registry.address, source_registries(config))
+
+
+def source_registries(config: Config) -> tuple[str, ...]:
+    """List the source registries that the operator has named, and Docker Hub."""
+    named = (*config.registries, *config.former_cache_registries)
+    return DOCKER_HUB, *(each.address for each in named)
 
 
 def open_probe(config: Config, health: HealthStates) -> RegistryProbe:

@@ -78,7 +78,7 @@ class AppLogs:
         self._copies: OrderedDict[tuple[JobId, AppGuid], _LongCopy] = OrderedDict()
         self._events: deque[_Happened] = deque()
         self._has_events = asyncio.Event()
-        self._entries = process.metrics.app_log_entries
+        self._entries = process.metrics.app_logs.entries
 
     def note_tags(self, app_guid: AppGuid, tags: Mapping[str, str]) -> None:
         """Note the names and GUIDs of an app, as its task or LRP has them."""

@@ -61,8 +61,8 @@ class LogQueue:
         self._counters: dict[str, ComponentCounter] = {}
         self._has_entries = asyncio.Event()
         metrics = process.metrics
-        self._outcomes, self._agent_up = metrics.app_log_entries, metrics.loggregator_agent_up
-        metrics.app_log_entries_waiting.set_function(lambda: self._waiting)
+        self._outcomes, self._agent_up = metrics.app_logs.entries, metrics.app_logs.agent_up
+        metrics.app_logs.waiting.set_function(lambda: self._waiting)
 
     @property
     def _waiting(self) -> int:

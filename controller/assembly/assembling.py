@@ -32,6 +32,7 @@ from controller.pull_login import PullLogin
 from controller.reachability import LOOKS, NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.retention import Retention
+from controller.store_counts import StoreCounts
 from controller.unused_copies import UnusedCopies, UsageSources
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
@@ -66,8 +67,10 @@ def assemble(
         opened.process,
         opened.control,
     )
-    process.metrics.paused.set_function(lambda: control.is_paused)
+    process.metrics.instance.paused.set_function(lambda: control.is_paused)
+    process.metrics.instance.pinned_apps.set_function(lambda: len(control.pinned_apps))
     queue: WorkQueue[ProcessGuid] = WorkQueue()
+    process.metrics.lrps.queued.set_function(lambda: len(queue))
     coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
     copy_uses, placements, known = CopyUses(), AppPlacements(), KnownDroplets()
     rules, mode = rules_of(config, store, limits), _mode(config, opened)
@@ -246,6 +249,7 @@ def assemble(
         store_marker=opened.store_marker,
         droplets=droplets.loops,
         database_watch=opened.database_watch,
+        store_counts=StoreCounts(store.counts, rules.cache, process),
         app_logs=app_logs,
         admin=admin,
     )

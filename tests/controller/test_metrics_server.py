@@ -37,12 +37,12 @@ def read_again(port: int) -> str:
 
 def test_a_scraper_reads_the_metrics() -> None:
     metrics = Metrics()
-    metrics.transferred_bytes.inc(5)
+    metrics.jobs.failed_bytes.inc(5)
 
     with serve_metrics(metrics, "127.0.0.1:0") as port:
         text = read_metrics(port)
 
-    assert "docker_cache_transferred_bytes_total 5.0" in text
+    assert "docker_cache_failed_bytes_total 5.0" in text
 
 
 def test_an_address_in_use_is_refused() -> None:

@@ -80,6 +80,11 @@ class AppLogs:
         self._has_events = asyncio.Event()
         self._entries = process.metrics.app_logs.entries
 
+    @property
+    def problem(self) -> str:
+        """What keeps the agent from taking anything; empty when nothing is known to."""
+        return self._queue.problem
+
     def note_tags(self, app_guid: AppGuid, tags: Mapping[str, str]) -> None:
         """Note the names and GUIDs of an app, as its task or LRP has them."""
         self._tags[app_guid] = {name: value for name, value in tags.items() if name in IDENTITY_TAGS}

@@ -9,13 +9,12 @@ import structlog
 from controller.capi.capi_errors import ApiAnswer
 from controller.capi.client import CloudController
 from controller.capi.settings import Clocks
-from controller.capi.state import ApiCall, ApiOutcome
 from controller.capi_wiring import capi_settings, open_configured
 from controller.config import Config
 from controller.leadership.lease import ActiveLease
 from controller.metrics import Metrics
 from controller.process import Process
-from reconcile.cloud_controller_status import CloudControllerStatus
+from reconcile.cloud_controller_status import ApiCall, ApiOutcome, CloudControllerStatus
 
 log = structlog.get_logger(scope="cloud-controller")
 
@@ -58,6 +57,8 @@ class RequestWatch:
 
     def __init__(self, metrics: Metrics, clock: Callable[[], float]) -> None:
         self._metrics, self._clock = metrics, clock
+        metrics.cloud_controller.last_success.set(0)
+        metrics.cloud_controller.failing_since.set(0)
         self._is_failing = False
         self._missing: tuple[str, ...] = ()
 
@@ -73,10 +74,10 @@ class RequestWatch:
 
     def asked(self, call: ApiCall, outcome: ApiOutcome, status: CloudControllerStatus) -> None:
         """Take note of one request."""
-        self._metrics.cloud_controller_requests.labels(call, outcome).inc()
-        self._metrics.cloud_controller_requests_left.set(status.requests_left)
-        self._metrics.cloud_controller_last_success.set(status.last_success or 0)
-        self._metrics.cloud_controller_failing_since.set(status.failing_since or 0)
+        self._metrics.cloud_controller.requests.labels(call, outcome).inc()
+        self._metrics.cloud_controller.requests_left.set(status.requests_left)
+        self._metrics.cloud_controller.last_success.set(status.last_success or 0)
+        self._metrics.cloud_controller.failing_since.set(status.failing_since or 0)
         self._log_health(status)
         self._log_scopes(status.missing_scopes)
 

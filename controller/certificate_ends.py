@@ -60,7 +60,7 @@ class CertificateEnds:
     def _report(self) -> None:
         now = self._process.clock()
         for name, end in self._ends.items():
-            self._process.metrics.certificate_end.labels(file=name).set(end.timestamp())
+            self._process.metrics.instance.certificate_end.labels(file=name).set(end.timestamp())
             if end.timestamp() - now >= RENEW_WITHIN.total_seconds():
                 self._said.pop(name, None)
             elif not 0 <= now - self._said.get(name, 0.0) < SAY_INTERVAL:

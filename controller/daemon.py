@@ -236,6 +236,7 @@ async def _run_loops(
             loops.create_task(_run_forever(running.retention.run()), name="retention")
             loops.create_task(_run_forever(running.store_marker.run()), name="store-marker")
             loops.create_task(_run_forever(running.database_watch.run()), name="database")
+            loops.create_task(_run_forever(running.store_counts.run()), name="store-counts")
             loops.create_task(_run_forever(running.presence.run()), name="presence")
             loops.create_task(_run_forever(running.unknown_copies.run()), name="unknown-copies")
             loops.create_task(_run_forever(running.health.run()), name="health")

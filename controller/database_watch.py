@@ -40,7 +40,7 @@ class DatabaseWatch:
     def __init__(self, database: WatchedDatabase, process: Process) -> None:
         self._database, self._process = database, process
         self._logged: Outage | None = None
-        process.metrics.database_unavailable.set_function(self._since)
+        process.metrics.instance.database_unavailable_since.set_function(self._since)
 
     @property
     def outage(self) -> Outage | None:

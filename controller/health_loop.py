@@ -8,7 +8,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Protocol
 
 import structlog
@@ -111,9 +110,7 @@ class HealthLoop:
         self.of_served_pulls: list[Callable[[], None]] = []
         """Are told when the private registry serves pulls again for which somebody has waited."""
         metrics = process.metrics
-        for use in RegistryUse:
-            metrics.private_registry_unhealthy.labels(use=use).set_function(partial(self._since, use))
-        metrics.unhealthy_sources.set_function(self._count_sources)
+        metrics.registries.unhealthy_sources.set_function(self._count_sources)
 
     @property
     def unhealthy(self) -> tuple[UnhealthyRegistry, ...]:
@@ -160,6 +157,9 @@ class HealthLoop:
             key: replace(each, since=before[key].since) if key in before else each
             for key, each in found.items()
         }
+        self._process.metrics.registries.show(
+            {key: each.failing.fault for key, each in self._unhealthy.items()}
+        )
         if self._states.take_kept_lrps():
             for listener in self.of_served_pulls:
                 listener()
@@ -221,10 +221,6 @@ class HealthLoop:
             use=before.use,
             unhealthy_for_s=round(age_of(before.since, self._process.clock()), 1),
         )
-
-    def _since(self, use: RegistryUse) -> float:
-        found = self._unhealthy.get((self._states.private_name, use))
-        return 0.0 if found is None else found.since
 
     def _count_sources(self) -> int:
         return len({each.registry for each in self._unhealthy.values() if not each.is_private})

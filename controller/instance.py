@@ -11,6 +11,7 @@ import structlog
 
 from controller.admin.leadership import ServedDependencies
 from controller.assembly.leadership import Leadership, open_leadership
+from controller.bounded_server import ServerTls
 from controller.config import Config, read_secret
 from controller.database_location import location_of
 from controller.debug_server import serve_debug
@@ -22,6 +23,7 @@ from controller.process import Process
 from controller.store.database import Database
 from controller.store.location import Location
 from controller.store.opening import check_standby, open_database
+from controller.transport import server_tls
 from reconcile.errors import LeaseLost, Unavailable
 
 log = structlog.get_logger(scope="daemon")
@@ -62,7 +64,8 @@ async def open_instance(
             stack.enter_context(serve_debug(config.debug_address, log_level, loop))
             log.info("serving", what="debug server", address=config.debug_address)
         if config.metrics_address is not None:
-            stack.enter_context(serve_metrics(process.metrics, config.metrics_address))
+            tls = await asyncio.to_thread(_metrics_tls, config)
+            stack.enter_context(serve_metrics(process.metrics, config.metrics_address, tls))
             log.info("serving", what="metrics", address=config.metrics_address)
         location = await asyncio.to_thread(location_of, config)
         opening = open_leadership(config, location, process, run_id=lock_run_id or run_id)
@@ -76,13 +79,23 @@ async def open_instance(
         )
 
 
+def _metrics_tls(config: Config) -> ServerTls | None:
+    ca, cert = config.metrics_ca_cert_file, config.metrics_server_cert_file
+    key = config.metrics_server_key_file
+    if ca is None or cert is None or key is None:
+        return None
+    return server_tls(ca, cert_file=cert, key_file=key)
+
+
 async def connect(instance: Instance, stack: AsyncExitStack) -> Database:
     """Connect to the database; a server that is away is waited for."""
 
     def open_once() -> Awaitable[Database]:
         return stack.enter_async_context(open_database(instance.location, run_id=instance.process.run_id))
 
-    return await until_answered(instance, open_once, stage="it is starting")
+    database = await until_answered(instance, open_once, stage="it is starting")
+    database.of_errors.append(instance.process.metrics.instance.count_store_error)
+    return database
 
 
 async def until_answered(instance: Instance, ask: Callable[[], Awaitable[T]], *, stage: str) -> T:

@@ -164,8 +164,8 @@ class MigrationGate:
 
     def _note_breakers(self) -> None:
         self.failures_changed.set()
-        self._metrics.circuit_open.set(self.circuit_breaker.is_open)
-        self._metrics.migrations_set_aside.set(len(self.set_aside))
+        self._metrics.migrations.circuit_breaker_open.set(self.circuit_breaker.is_open)
+        self._metrics.migrations.set_aside.set(len(self.set_aside))
 
     def note_proven_cells(self, *, is_mended: bool) -> None:
         """Let LRPs start that waited until cells are known to pull from the private registry.

@@ -11,8 +11,10 @@ from controller.bbs.client import open_bbs
 from controller.capi_opening import open_cloud_controller
 from controller.config import Config, LoggregatorConfig
 from controller.control import OperatorControl
+from controller.counted_requests import CountedRequests
 from controller.database_watch import DatabaseWatch
 from controller.exposed_files import exposed_files
+from controller.health import ProbeObserver
 from controller.instance import TAKING_OVER, Instance, read_journal_key, until_answered
 from controller.loggregator import AgentClient, AgentTls, Component, open_agent
 from controller.recorded_registries import advice_about, others
@@ -22,7 +24,7 @@ from controller.store.restored import Restored
 from controller.store.term import begin_term
 from controller.store_marker import StoreMarker
 from controller.transport import client_tls_from_files
-from controller.wiring import open_canary_images, open_health, open_probe
+from controller.wiring import open_canary_images, open_health, open_probe, source_registries
 from reconcile.references import CacheRepositories
 
 log = structlog.get_logger(scope="daemon")
@@ -36,7 +38,9 @@ async def open_resources(
     process, lease = instance.process, instance.leadership.lease
     async with AsyncExitStack() as stack:
         term = await _begin_term(instance, database)
-        process.metrics.leadership_term.set(term)
+        process.metrics.instance.leadership_term.set(term)
+        process.metrics.became_active()
+        process.metrics.registries.configure(config.cache_registry.address, source_registries(config))
         log.info("became-active", term=term, owner=instance.leadership.owner)
         key = read_journal_key(config)
         store = await until_answered(instance, lambda: _open_store(config, database, key), stage=TAKING_OVER)
@@ -68,14 +72,15 @@ async def open_resources(
         marker = StoreMarker(bbs, store.store_id, metrics=process.metrics)
         instance.leadership.standing.heed(lambda: marker.obstacle)
         health = open_health(config)
-        engine = open_engine(config, store, health, lease)
+        observer = CountedRequests(health, process.metrics.registries)
+        engine = open_engine(config, store, observer, lease)
         stack.push_async_callback(engine.close)
-        probe = open_probe(config, health)
+        probe = open_probe(config, CountedRequests(ProbeObserver(health), process.metrics.registries))
         stack.push_async_callback(probe.close)
-        canary_images = open_canary_images(config, health)
+        canary_images = open_canary_images(config, observer)
         if canary_images is not None:
             stack.push_async_callback(canary_images.close)
-        notes = open_copy_notes(config, key, health, lease)
+        notes = open_copy_notes(config, key, observer, lease)
         stack.push_async_callback(notes.close)
         control = OperatorControl(store.operations)
         yield OpenResources(

@@ -27,6 +27,7 @@ from reconcile.causes import detail_of_migration
 from reconcile.decide import decide, decide_orphaned_bridge
 from reconcile.errors import DockerCacheError, NotFound
 from reconcile.facts import PassContext
+from reconcile.failure_kinds import FailureKind, kind_of
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.logins import OUTDATED, is_outdated
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
@@ -93,7 +94,7 @@ class Reconciler:
         self.of_passes: list[Callable[[ProcessGuid, Reason], None]] = []
         """Are told what each pass over an LRP came to, when it is over."""
         self._migration_log = MigrationLog(rules.cache, process.clock)
-        process.metrics.outdated_logins.set_function(lambda: self.gate.logins.outdated)
+        process.metrics.lrps.outdated_logins.set_function(lambda: self.gate.logins.outdated)
 
     async def recover(self) -> None:
         """Continue the migrations that an earlier run left open, before any other starts."""
@@ -152,13 +153,13 @@ class Reconciler:
         except DockerCacheError as error:
             seconds = self._back_off(key, observed)
             self._report(key, order, Reason.CHECK_FAILED, str(error))
-            self._process.metrics.passes.labels(reason=type(error).__name__).inc()
+            self._count_error(kind_of(error))
             write = log.info if self.gate.is_migrating(key) else log.debug  # many may wait for the same
             write("failed-to-reconcile", process_guid=key, error=str(error), retry_after_s=round(seconds, 1))
         except Exception:
             self._back_off(key, observed)
             self._report(key, order, Reason.CHECK_FAILED, "internal-error: see the log")
-            self._process.metrics.passes.labels(reason="internal-error").inc()
+            self._count_error(FailureKind.INTERNAL_ERROR)
             log.exception("failed-to-reconcile", process_guid=key)
         else:
             self._log_pass(observed, outcome, time.monotonic() - started)
@@ -169,6 +170,10 @@ class Reconciler:
                 self._queue.again(key, outcome.retry_after, priority)
             return outcome.reason
         return None
+
+    def _count_error(self, kind: FailureKind) -> None:
+        self._process.metrics.lrps.passes.labels(reason=Reason.CHECK_FAILED).inc()
+        self._process.metrics.lrps.pass_errors.labels(kind=kind).inc()
 
     def _report(self, key: ProcessGuid, order: Order | None, reason: Reason, detail: str) -> None:
         """Report the outcome of a pass to the order that the pass has observed, not to one placed since."""
@@ -193,6 +198,9 @@ class Reconciler:
     def _report_end(self, outcome: Outcome) -> None:
         """Tell how a migration has ended, now that the LRP's record says it as well."""
         if outcome.ended is not None:
+            self._process.metrics.migrations.count_end(
+                outcome.ended, outcome.reason, self._process.clock() - outcome.ended.started_at
+            )
             for listener in self.of_ends:
                 listener(outcome.ended.original.app_guid, outcome.reason)
             self._tell(outcome.ended.original, self._ended(outcome.ended, outcome.reason))
@@ -256,10 +264,8 @@ class Reconciler:
         action = decide_orphaned_bridge(left, cloud_controller_sync=self._rules.limits.cloud_controller_sync)
         empty = Observed(bridge, now=self._process.clock(), process_age=self._age(), run_id="")
         outcome = await apply(action, empty, self._facts, self._ports)
-        self._process.metrics.passes.labels(reason=outcome.reason).inc()
-        write = (
-            log.info if outcome.reason is Reason.ORPHANED_BRIDGE else log.debug
-        )  # it was removed, or stays
+        self._process.metrics.lrps.passes.labels(reason=outcome.reason).inc()
+        write = log.info if outcome.reason is Reason.ORPHANED_BRIDGE else log.debug  # the others stay
         write("checked-orphaned-bridge", process_guid=bridge, reason=outcome.reason, detail=outcome.detail)
         self._queue.done(bridge)  # the sweep finds it again while it is there
 
@@ -326,7 +332,7 @@ class Reconciler:
         if action.reason is Reason.SOURCE_UNREACHABLE_KNOWN_COPY_USED:
             process_guid = action.lrp.process_guid
             log.info("used-known-copy", process_guid=process_guid, reason=action.reason, detail=action.detail)
-            self._process.metrics.known_copies_used.inc()
+            self._process.metrics.migrations.known_copies_used.inc()
 
     async def _keep_binding(self, observed: Observed) -> None:
         """Save the binding that an LRP has now as its own, so that it stands as long as the LRP exists."""
@@ -413,7 +419,7 @@ class Reconciler:
 
     def _log_pass(self, observed: Observed, outcome: Outcome, duration: float) -> None:
         """Log a pass for whoever looks for a fault; what it led to has lines of its own."""
-        self._process.metrics.passes.labels(reason=outcome.reason).inc()
+        self._process.metrics.lrps.passes.labels(reason=outcome.reason).inc()
         log.debug(
             "reconciled",
             process_guid=observed.process_guid,

@@ -60,7 +60,7 @@ class StoreMarker:
         self._view = MarkerView()
         self._has_collided = False
         self._not_before = 0.0
-        metrics.other_stores.set_function(lambda: len(self._view.others))
+        metrics.instance.other_stores.set_function(lambda: len(self._view.others))
 
     @property
     def store(self) -> StoreId:

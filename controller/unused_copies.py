@@ -234,8 +234,8 @@ class UnusedCopies:
         if changed:
             await self._sources.marks.mark_unused(changed)
         unused = [image for image in images if since[image.cache_guid]]
-        self._process.metrics.unused_copies.set(len(unused))
-        self._process.metrics.unused_copy_bytes.set(sum(image.size for image in unused))
+        self._process.metrics.copies.unused.set(len(unused))
+        self._process.metrics.copies.unused_bytes.set(sum(image.size for image in unused))
         return since
 
     async def _doubtful(self, usage: Usage) -> frozenset[CacheGuid] | None:

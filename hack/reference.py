@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
-from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -34,6 +33,7 @@ from controller.config import (
 from controller.config.sections import Section
 from controller.config.values import format_duration, parse_duration
 from controller.metrics import Metrics
+from controller.metrics.families import PREFIX, Open, Reach, Values
 from hack import bosh_job
 from hack.proto_reference import admin_api
 from reconcile.answers import RULES, Side, statuses_text
@@ -53,6 +53,7 @@ _SUBJECTS = {
     "admin_address": "Admin API",
     "uuid": "Active instance",
     "cloud_controller_api_url": "Cloud Controller",
+    "metrics_address": "Metrics",
     "log_level": "Process",
     "bbs_address": "BBS",
     "database_url": "Store",
@@ -166,15 +167,35 @@ def _any_of(names: Iterable[str]) -> str:
 
 def metrics() -> str:
     """Write the names, kinds and labels of all metrics."""
-    rows = ["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]
-    known = Metrics()
-    for collector in (*vars(known).values(), *vars(known.droplets).values()):
-        if isinstance(collector, MetricWrapperBase):
-            (family,) = collector.describe()
-            labels = ", ".join(f"`{each}`" for each in collector._labelnames)  # noqa: SLF001 - not given otherwise
-            name = f"{family.name}_total" if family.type == "counter" else family.name
-            rows.append(f"| `{name}` | {family.type} | {labels} | {_cell(family.documentation)} |")
+    rows = ["| metric | kind | labels | instances | meaning |", "| --- | --- | --- | --- | --- |"]
+    for family in Metrics().declared:
+        labels = ", ".join(f"`{each}`" for each in family.labels)
+        reach = "all" if family.reach is Reach.EVERY or family.kind != "gauge" else "active"
+        cells = f"{family.kind} | {labels} | {reach} | {_cell(family.documentation)}"
+        rows.append(f"| `{family.name}` | {cells} |")
     return "\n".join(rows)
+
+
+def label_values() -> str:
+    """Write the values of all labels, each list of values once."""
+    rows, of_values = ["| label | of | values |", "| --- | --- | --- |"], dict[tuple[str, str], list[str]]()
+    for family in Metrics().declared:
+        for label, values in family.labels.items():
+            of_values.setdefault((label, _values_text(label, values)), []).append(family.name)
+    for (label, text), names in of_values.items():
+        shown = ", ".join(f"`{name.removeprefix(PREFIX)}`" for name in names)
+        rows.append(f"| `{label}` | {shown} | {text} |")
+    return "\n".join(rows)
+
+
+def _values_text(label: str, values: Values) -> str:
+    if isinstance(values, Open):
+        return values.words
+    if label == "reason":
+        return "[reasons](reasons.md)"
+    if label in {"version", "python"}:
+        return "one"
+    return ", ".join(f"`{each}`" for each in values)
 
 
 def command_reference() -> str:
@@ -279,6 +300,7 @@ TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "reasons": (PAGES / "reference/reasons.md", reasons),
     "registry-answers": (PAGES / "reference/registry-answers.md", registry_answers),
     "metrics": (PAGES / "reference/metrics.md", metrics),
+    "metric-labels": (PAGES / "reference/metrics.md", label_values),
     "admin-api": (PAGES / "reference/admin-api.md", admin_api),
     "phases": (PAGES / "explanation/migration.md", phases),
     "bosh-properties": (PAGES / "how-to/bosh.md", bosh_job.differences),

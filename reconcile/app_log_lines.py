@@ -22,6 +22,7 @@ from reconcile.app_events import (
     MigrationEnded,
 )
 from reconcile.lrps import AppGuid
+from reconcile.migration_ends import failure_text, unchanged_text
 from reconcile.migrations import Goal
 from reconcile.plain_causes import why
 from reconcile.reasons import Reason
@@ -182,101 +183,17 @@ def _ended(event: MigrationEnded) -> LineText | None:
         return _told(f"{whose} run from the image's own registry again", event)
     if reason in _UNTOLD:
         return None
-    text = _failure(event)
-    if text is None:
-        return LineText(SourceType.CELL, f"Image cache: {whose} stay as they are for now ({reason}).")
-    return LineText(SourceType.CELL, f"Image cache: {text}", is_error=True)
-
-
-def _failure(event: MigrationEnded) -> str | None:
-    """Say what a failed migration means; None for a reason that is no failure."""
-    if event.goal is Goal.SOURCE and event.reason in _FAILED_RESTORES:
-        return _FAILED_RESTORES[event.reason]
-    if event.renews_login and event.reason in _FAILURES:
-        return _FAILED_RENEWAL
-    return _FAILURES.get(event.reason)
+    failure = failure_text(event)
+    text = unchanged_text(reason, whose) if failure is None else failure
+    return LineText(SourceType.CELL, f"Image cache: {text}", is_error=failure is not None)
 
 
 def _told(text: str, event: MigrationEnded) -> LineText:
     return LineText(SourceType.CELL, f"Image cache: {text} (after {_duration(event.seconds)}).")
 
 
-_UNTOLD = frozenset(
-    {Reason.REMOVED_BY_OWNER, Reason.NOT_DESIRED, Reason.NO_INSTANCES, Reason.CHANGED_BY_CLOUD_CONTROLLER}
-)
+_UNTOLD = frozenset({Reason.REMOVED_BY_OWNER, Reason.NOT_DESIRED, Reason.NO_INSTANCES})
 """Ends that the app's owner has brought about."""
-
-_UNTOUCHED = "The app was not touched and runs as before"
-_LATER = "the platform tries again later"
-
-_FAILURES: Mapping[Reason, str] = {
-    Reason.BRIDGE_CRASHED: (
-        "instances that started from the platform's copy of the image crashed, so the app was not moved "
-        f"to it. {_UNTOUCHED}; {_LATER}."
-    ),
-    Reason.BRIDGE_TIMEOUT: (
-        "instances did not start from the platform's copy of the image in time, so the app was not moved to "
-        f"it. {_UNTOUCHED}; {_LATER}."
-    ),
-    Reason.BBS_REFUSED_DEFINITION: (
-        f"the platform does not take the app with a copy of its image. {_UNTOUCHED}."
-    ),
-    Reason.NOT_HEALTHY: (
-        "the app runs from the platform's copy of its image, but not all of its instances do. Its own health "
-        "check or a lack of room may be why; look at the lines above."
-    ),
-    Reason.NOT_PULLED: (
-        "the platform's registry could not be read. The app was started from the image's own registry again; "
-        f"{_LATER}."
-    ),
-    Reason.COPY_NOT_PULLED: (
-        "the platform's copy of the image could not be read. The app was started from the image's own "
-        f"registry again; {_LATER}."
-    ),
-    Reason.NOT_STARTED: (
-        "no instance ran from the platform's copy of the image in time. The app was started from the image's "
-        f"own registry again; {_LATER}."
-    ),
-    Reason.IMAGE_NOT_STARTED: (
-        "the platform's copy of the image could not be started. The app was started from the image's own "
-        f"registry again; {_LATER}."
-    ),
-    Reason.COPY_CORRUPT: f"the platform's copy of the image is damaged. {_UNTOUCHED}.",
-    Reason.PROCESS_EXITED: (
-        "the app's process ended by itself after it had started from the platform's copy of the image; look "
-        "at the lines of the app."
-    ),
-    Reason.NO_ROOM: "no machine of the platform has room for the app's instances at the moment.",
-    Reason.REVERTED_EXTERNALLY: (
-        "something else changed the app three times while it was moved to the platform's copy of its image. "
-        f"It stays as it is; {_LATER}."
-    ),
-}
-"""What failed, and what that means for the app."""
-
-_STAYS = f"It stays on the platform's copy, which is the same image, and runs as before; {_LATER}"
-
-_FAILED_RESTORES: Mapping[Reason, str] = {
-    Reason.BRIDGE_CRASHED: (
-        "instances that started from the image's own registry crashed, so the app was not moved there. "
-        f"{_STAYS}."
-    ),
-    Reason.BRIDGE_TIMEOUT: (
-        "instances did not start from the image's own registry in time, so the app was not moved there. "
-        f"{_STAYS}."
-    ),
-    Reason.BBS_REFUSED_DEFINITION: f"the platform does not take the app from its own registry. {_STAYS}.",
-    Reason.NOT_HEALTHY: (
-        "the app runs from the image's own registry, but not all of its instances do. Its own health check, "
-        "that registry, or a lack of room may be why; look at the lines above."
-    ),
-}
-"""What failed on the way back, and what that means for the app."""
-
-_FAILED_RENEWAL = (
-    "instances with the present login for the platform's registry did not run as they should. The app runs "
-    f"the same image as before; {_LATER}."
-)
 
 
 def _whose(process_type: str) -> str:

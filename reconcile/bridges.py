@@ -12,6 +12,10 @@ BRIDGE_DOMAIN_TTL = 120
 """Seconds for which the domain is made fresh at a time; only in a fresh domain does convergence stop surplus
 instances."""
 
+BRIDGE_TAG = "docker_cache_bridge"
+"""Metric tag that bridges have in addition to those of their apps, so that what they log and measure, and the
+requests that routers report of them, can be told apart. Nothing looks an app up by it."""
+
 _PREFIX = "docker-cache-bridge-"
 
 MAX_PROCESS_GUID = 255

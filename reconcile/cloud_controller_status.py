@@ -1,6 +1,34 @@
 """What is known of Cloud Controller from the requests that were made to it, for operators."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ApiCall(StrEnum):
+    """The calls that are made, as metrics name them."""
+
+    FIND_BUILD = "find-build"
+    FIND_DROPLET = "find-droplet"
+    FIND_CURRENT_DROPLET = "find-current-droplet"
+    FIND_PACKAGE = "find-package"
+    UPDATE_IMAGE = "update-image"
+    LIST_DROPLETS = "list-droplets"
+    LIST_BUILDS = "list-builds"
+    LIST_APPS = "list-apps"
+    LIST_SPACES = "list-spaces"
+    LIST_ORGANIZATIONS = "list-organizations"
+
+
+class ApiOutcome(StrEnum):
+    """How a request ended."""
+
+    OK = "ok"
+    NOT_FOUND = "not-found"
+    DENIED = "denied"
+    INVALID = "invalid"
+    RATE_LIMITED = "rate-limited"
+    UNAVAILABLE = "unavailable"
+    NOT_ACTIVE = "not-active"
 
 
 @dataclass(frozen=True, slots=True)

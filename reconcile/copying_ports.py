@@ -62,6 +62,7 @@ class CopiedImage:
         digest: Digest of the manifest in the private registry.
         size: Bytes of manifests, configs and layers.
         transferred: Bytes that were transferred; the rest was there already or was mounted.
+        mounted: Bytes that were mounted from other repositories of the private registry.
         blobs: Every config and layer that the private repository now holds.
         signatures: Skipped where the config does not ask for them.
         has_zstd_layers: Whether some layers are compressed with zstd, which older cells cannot unpack.
@@ -73,6 +74,7 @@ class CopiedImage:
     blobs: tuple[Digest, ...]
     signatures: Signatures = Signatures.SKIPPED
     has_zstd_layers: bool = False
+    mounted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,6 @@ from reconcile.hosts import canonical_host
 from reconcile.references import CacheRepositories
 
 
-def stored_in(cache: CacheRepositories, stored: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    """Count the copies and the bytes in the present registry, from those by the registry of their records."""
-    here = [measure for registry, measure in stored.items() if not registry or cache.is_at(registry)]
-    return sum(count for count, _ in here), sum(size for _, size in here)
-
-
 def former_registries(
     cache: CacheRepositories, stored: Mapping[str, tuple[int, int]], lrps: Mapping[str, int]
 ) -> list[pb.FormerRegistry]:

@@ -8,7 +8,7 @@ from controller import __version__
 from controller.admin import droplet_queries, eviction_messages, listing, messages
 from controller.admin.cells import cells_messages
 from controller.admin.dependencies import AdminDependencies
-from controller.admin.former_registries import former_registries, stored_in
+from controller.admin.former_registries import former_registries
 from controller.admin.grpc_status import BadRequest
 from controller.admin.naming import resolve_guids
 from controller.admin.pages import (
@@ -26,6 +26,7 @@ from reconcile.errors import Unavailable
 from reconcile.records import CachedImage, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid
 from reconcile.selection import Selection, owner_of
+from reconcile.stored_counts import copies_in
 
 LOOK_AGAIN = 0.5
 """Seconds between two looks at jobs that are watched: the progress of a copy raises no events."""
@@ -116,7 +117,7 @@ async def _add_stored(answer: pb.StatusResponse, dependencies: AdminDependencies
     """
     daemon, records = dependencies.daemon, dependencies.stored.records
     stored = await records.measure_images()
-    answer.images, answer.image_bytes = stored_in(dependencies.cache, stored)
+    answer.images, answer.image_bytes = copies_in(dependencies.cache, stored)
     answer.incomplete_images, answer.lost_images = await records.count_incomplete_images()
     apps = listing.count_by_state(await records.count_lrps())
     answer.migrations = len(await dependencies.stored.journal.list_migrations())

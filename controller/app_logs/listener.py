@@ -79,7 +79,7 @@ class AppLogs:
         self._copies: OrderedDict[tuple[JobId, AppGuid], _LongCopy] = OrderedDict()
         self._events: deque[_Happened] = deque()
         self._has_events = asyncio.Event()
-        self._entries = process.metrics.app_log_entries
+        self._entries = process.metrics.app_logs.entries
 
     def copy_event(self, app_guid: AppGuid, job_id: JobId, event: CopyEvent) -> None:
         """Tell what has happened to the copy for the staging of an app."""
@@ -149,15 +149,15 @@ class AppLogs:
 
     async def _watch_forever(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_INTERVAL)
             self.look()
+            await asyncio.sleep(LOOK_INTERVAL)
 
     def look(self) -> None:
         """Tell how far long copies are, and operators how much has been done; a fault is only logged."""
         try:
             self.look_at_copies()
             for counter in component_counters(self._process.metrics, self._now()):
-                self._queue.put(counter)
+                self._queue.put_counter(counter)
         except Exception:
             log.exception("failed-to-look-at-copies")
 

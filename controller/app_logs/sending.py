@@ -1,11 +1,12 @@
 """Keeps log lines until the agent has taken them; when too many wait, the oldest are dropped and counted.
 
-Whoever has a line never waits, and never learns of a failure.
+Whoever has a line never waits, and never learns of a failure. Counters take no line's place: of each only the
+newest total waits.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -21,7 +22,7 @@ log = structlog.get_logger(scope="app-logs")
 Entry = AppLogLine | ComponentCounter
 
 MOST_WAITING = 5_000
-"""Entries that wait at most, some hundred bytes each."""
+"""Lines that wait at most, some hundred bytes each."""
 
 BATCH = 100
 """Entries of a batch, as the family's own client has it."""
@@ -50,35 +51,45 @@ class LogQueue:
     Args:
         agent: Takes them.
         process: The running process.
-        batch: Entries of a batch; 0 for the usual number.
-        most: Entries that wait at most.
+        batch: Lines of a batch, which counters may come on top of; 0 for the usual number.
+        most: Lines that wait at most.
     """
 
     def __init__(self, agent: Agent, process: Process, *, batch: int = 0, most: int = MOST_WAITING) -> None:
         self._agent, self._most, self._batch = agent, most, batch or BATCH
-        self._entries: deque[Entry] = deque()
+        self._lines: deque[AppLogLine] = deque()
+        self._counters: dict[str, ComponentCounter] = {}
         self._has_entries = asyncio.Event()
         metrics = process.metrics
-        self._lines, self._agent_up = metrics.app_log_entries, metrics.loggregator_agent_up
-        metrics.app_log_entries_waiting.set_function(lambda: len(self._entries))
+        self._outcomes, self._agent_up = metrics.app_logs.entries, metrics.app_logs.agent_up
+        metrics.app_logs.waiting.set_function(lambda: self._waiting)
 
-    def put(self, entry: Entry) -> None:
-        """Let an entry wait for its turn, if need be in the place of the oldest."""
-        self._entries.append(entry)
+    @property
+    def _waiting(self) -> int:
+        return len(self._lines) + len(self._counters)
+
+    def put(self, line: AppLogLine) -> None:
+        """Let a line wait for its turn, if need be in the place of the oldest."""
+        self._lines.append(line)
         self._drop_oldest()
         self._has_entries.set()
 
+    def put_counter(self, counter: ComponentCounter) -> None:
+        """Let the total of a counter wait for its turn, in the place of an older one."""
+        self._counters[counter.name] = counter
+        self._has_entries.set()
+
     def _drop_oldest(self) -> None:
-        while len(self._entries) > self._most:
-            self._entries.popleft()
-            self._lines.labels(outcome="dropped").inc()
+        while len(self._lines) > self._most:
+            self._lines.popleft()
+            self._outcomes.labels(outcome="dropped").inc()
 
     async def run(self) -> None:
         """Send what waits, forever; an agent that is away is asked again after growing pauses."""
         failures = 0
         while True:
             await self._has_entries.wait()
-            if len(self._entries) < self._batch:
+            if len(self._lines) < self._batch:
                 await asyncio.sleep(GATHER)
             error = await self._send_batch()
             if error is None:
@@ -88,47 +99,50 @@ class LogQueue:
                 continue
             failures += 1
             if failures == 1:
-                log.info("failed-to-send-app-logs", error=str(error), waiting=len(self._entries))
+                log.info("failed-to-send-app-logs", error=str(error), waiting=self._waiting)
             await asyncio.sleep(PAUSE(min(failures, 16)))
 
     async def flush(self, seconds: float) -> None:
         """Send what waits, as far as the agent takes it at once, for some seconds at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._entries and await self._send_batch() is None:
+                while self._waiting and await self._send_batch() is None:
                     pass
 
     async def _send_batch(self) -> DockerCacheError | None:
-        """Send the oldest entries; what the agent has not taken waits on.
+        """Send all counters and the oldest lines; what the agent has not taken waits on.
 
         Returns:
             What keeps the agent from taking anything now; None when there is nothing.
         """
-        entries = [self._entries.popleft() for _ in range(min(self._batch, len(self._entries)))]
-        if not self._entries:
+        counters, self._counters = self._counters, {}
+        lines = [self._lines.popleft() for _ in range(min(self._batch, len(self._lines)))]
+        entries: Sequence[Entry] = [*counters.values(), *lines]
+        if not self._lines:
             self._has_entries.clear()
         try:
             await self._agent.send(entries)
         except Invalid as error:
-            self._lines.labels(outcome="refused").inc(len(entries))
+            self._outcomes.labels(outcome="refused").inc(len(entries))
             log.error("agent-refused-app-logs", error=str(error), entries=len(entries))  # noqa: TRY400 - see text
             return None
         except DockerCacheError as error:
-            self._put_back(entries)
+            self._put_back(counters, lines)
             self._agent_up.set(0)
             return error
         except Exception:
-            self._lines.labels(outcome="refused").inc(len(entries))
+            self._outcomes.labels(outcome="refused").inc(len(entries))
             log.exception("failed-to-send-app-logs", entries=len(entries))
             return None
         except BaseException:  # cancelled: nobody knows whether it was taken
-            self._put_back(entries)
+            self._put_back(counters, lines)
             raise
-        self._lines.labels(outcome="sent").inc(len(entries))
+        self._outcomes.labels(outcome="sent").inc(len(entries))
         self._agent_up.set(1)
         return None
 
-    def _put_back(self, entries: Sequence[Entry]) -> None:
-        self._entries.extendleft(reversed(entries))
+    def _put_back(self, counters: Mapping[str, ComponentCounter], lines: Sequence[AppLogLine]) -> None:
+        self._counters = {**counters, **self._counters}
+        self._lines.extendleft(reversed(lines))
         self._drop_oldest()
         self._has_entries.set()

@@ -14,6 +14,7 @@ from controller.canary import CanaryLoop, DropletPulls, Prober, UnaskedCells
 from controller.certificate_ends import CertificateEnds
 from controller.certificate_files import certificate_files
 from controller.config import Config
+from controller.control import OperatorControl
 from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
 from controller.current_stagings import CurrentStagings
@@ -34,6 +35,7 @@ from controller.pull_login import PullLogin
 from controller.reachability import LOOKS, NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.retention import Retention
+from controller.store_counts import StoreCounts
 from controller.unused_copies import UnusedCopies, UsageSources
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
@@ -68,8 +70,10 @@ def assemble(
         opened.process,
         opened.control,
     )
-    process.metrics.paused.set_function(lambda: control.is_paused)
+    process.metrics.instance.paused.set_function(lambda: control.is_paused)
+    process.metrics.instance.pinned_apps.set_function(lambda: len(control.pinned_apps))
     queue: WorkQueue[ProcessGuid] = WorkQueue()
+    process.metrics.lrps.queued.set_function(lambda: len(queue))
     coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
     copy_uses, placements, known = CopyUses(), AppPlacements(), KnownDroplets()
     rules, mode = rules_of(config, store, limits), _mode(config, opened)
@@ -170,9 +174,6 @@ def assemble(
     )
     droplets = assemble_droplets(config, opened, rules, parts)
     reconciler.of_tags.append(tags.note)
-    pause_report = PauseReport(queue, lambda: control.is_paused, lambda: cacher.pending_jobs)
-    reconciler.of_passes.append(pause_report.note_pass)
-    control.of_resumption.append(pause_report.note_resumption)
     app_logs = _app_logs(config, opened, cacher, tags)
     if app_logs is not None:
         listeners.of_stagings.append(app_logs.copy_event)
@@ -198,7 +199,7 @@ def assemble(
             rules=rules,
             process=process,
             of_tags=(tags.note,),
-            of_full_sweeps=(pause_report.note_sweep,),
+            of_full_sweeps=(_pause_report(control, queue, cacher, reconciler).note_sweep,),
         ),
         sync_interval=config.sync_interval,
     )
@@ -254,9 +255,19 @@ def assemble(
         store_marker=opened.store_marker,
         droplets=droplets.loops,
         database_watch=opened.database_watch,
+        store_counts=StoreCounts(store.counts, rules.cache, process),
         app_logs=app_logs,
         admin=admin,
     )
+
+
+def _pause_report(
+    control: OperatorControl, queue: WorkQueue[ProcessGuid], cacher: Cacher, reconciler: Reconciler
+) -> PauseReport:
+    report = PauseReport(queue, lambda: control.is_paused, lambda: cacher.pending_jobs)
+    reconciler.of_passes.append(report.note_pass)
+    control.of_resumption.append(report.note_resumption)
+    return report
 
 
 def _app_logs(config: Config, opened: OpenResources, cacher: Cacher, tags: AppTags) -> AppLogs | None:

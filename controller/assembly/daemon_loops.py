@@ -24,6 +24,7 @@ from controller.pull_login import PullLogin
 from controller.reachability import NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.retention import Retention
+from controller.store_counts import StoreCounts
 from controller.store_marker import StoreMarker
 from controller.unused_copies import UnusedCopies
 from controller.watcher import Watcher
@@ -71,6 +72,7 @@ class DaemonLoops:
     store_marker: StoreMarker
     droplets: Droplets | UnchangedDroplets
     database_watch: DatabaseWatch
+    store_counts: StoreCounts
     app_logs: AppLogs | None
     admin: AdminDependencies
 

@@ -176,9 +176,10 @@ async def open_leadership(
             stack.callback(row.close)
             patience = config.lock_ttl + config.lock_retry_interval
         leadership = Leadership(config.lease_times, note, service, patience=patience)
-        metrics, lease = process.metrics, leadership.lease
-        metrics.lock_held.set_function(lambda: lease.is_active)
-        metrics.lease_seconds.set_function(lease.remaining)
+        metrics, lease, standing = process.metrics, leadership.lease, leadership.standing
+        metrics.instance.ready.set_function(lambda: not standing.position.obstacle)
+        metrics.instance.lock_held.set_function(lambda: lease.is_active)
+        metrics.instance.lease_remaining.set_function(lease.remaining)
         yield leadership
 
 

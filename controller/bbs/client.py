@@ -169,7 +169,7 @@ class BbsClient:
     async def desire_another(
         self, lrp: DesiredLrp, process_guid: ProcessGuid, domain: str, pull: Pull, *, instances: int
     ) -> None:
-        """Desire another LRP like a received one, with its own process GUID, domain, image and instances.
+        """Desire a bridge like a received LRP, with its own process GUID, domain, image and instances.
 
         Raises:
             Conflict: The process GUID is desired already; nothing was changed.

@@ -19,6 +19,7 @@ from protos.bbs import modification_tag_pb2 as tags
 from protos.bbs import task_pb2 as tasks
 from protos.bbs.environment_variables_pb2 import EnvironmentVariable
 from protos.bbs.metric_tags_pb2 import MetricTagValue
+from reconcile.bridges import BRIDGE_TAG
 from reconcile.errors import Invalid
 from reconcile.lrps import (
     Action,
@@ -237,11 +238,17 @@ def credentials_fields(credentials: Credentials | None) -> tuple[str, str]:
 def another_definition(
     definition: bytes, process_guid: ProcessGuid, *, domain: str, pull: Pull, instances: int
 ) -> requests.DesireLRPRequest:
-    """Make the request that desires another LRP like a received one."""
+    """Make the request that desires a bridge like a received LRP, with a metric tag that tells them apart.
+
+    Source: cloudfoundry/bbs models/metric_tags.go: each tag has a static or a dynamic value, and one of them
+        must be the source ID of the LRP, which it has where it has any.
+    """
     request = definition_with_image(definition, rootfs=pull.rootfs, credentials=pull.credentials)
     request.desired_lrp.process_guid = process_guid
     request.desired_lrp.domain = domain
     request.desired_lrp.instances = instances
+    if request.desired_lrp.metric_tags:
+        request.desired_lrp.metric_tags[BRIDGE_TAG].static = "true"
     return request
 
 

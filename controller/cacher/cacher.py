@@ -29,7 +29,7 @@ class Cacher:
         self._slots, self._shares = dependencies.slots, JobShares(dependencies.slots)
         self._queue: WorkQueue[JobId] = WorkQueue(self._shares)
         for urgency in Urgency:
-            waiting = dependencies.process.metrics.waiting_jobs.labels(urgency=urgency.name.lower())
+            waiting = dependencies.process.metrics.jobs.waiting.labels(urgency=urgency.name.lower())
             waiting.set_function(partial(self._shares.count, urgency))
         self._credentials = JobCredentials()
         self._requests = JobRequests(

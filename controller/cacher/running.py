@@ -17,6 +17,7 @@ from reconcile.answers import WAITED_FOR
 from reconcile.app_events import CopyEvent, CopyFailed, CopyPostponed, ImageCached
 from reconcile.copying_ports import CopiedImage
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.failure_kinds import FailureKind, kind_of, kind_of_code
 from reconcile.lrps import AppGuid
 from reconcile.records import MAX_ATTEMPTS, Binding, CachedImage, CacheJob, JobId, JobState, repaired_by
 
@@ -73,7 +74,11 @@ class JobRunner:
         if self._credentials.are_missing(job):
             return await self._wait_for_credentials(job)
         if job.attempts >= MAX_ATTEMPTS:  # it ended the process each time, or was postponed until now
-            await self._fail(job, f"{ErrorCode.GAVE_UP}: after {job.attempts} attempts, last {job.failure}")
+            await self._fail(
+                job,
+                f"{ErrorCode.GAVE_UP}: after {job.attempts} attempts, last {job.failure}",
+                kind_of_code(job.failure_code),
+            )
             return None
         job = await self._save(job, JobState.COPYING, attempts=job.attempts + 1, not_before=None, failure="")
         return await self._attempt(job)
@@ -112,7 +117,7 @@ class JobRunner:
         return seconds
 
     async def _count_failed_bytes(self, job: CacheJob, error: DockerCacheError) -> None:
-        self._process.metrics.failed_bytes.inc(error.moved)
+        self._process.metrics.jobs.failed_bytes.inc(error.moved)
         self._moved_in_vain[job.job_id] = self._moved_in_vain.get(job.job_id, 0) + error.moved
         await self._charge(job, error.moved)
 
@@ -127,7 +132,7 @@ class JobRunner:
         seconds = self._credentials.seconds_until_next_check(job.job_id)
         if seconds is None:
             failure = f"{ErrorCode.CREDENTIALS_LOST}: neither the staging task nor an LRP brought them back"
-            await self._fail(job, failure)
+            await self._fail(job, failure, FailureKind.CREDENTIALS_LOST)
         return seconds
 
     async def _attempt(self, job: CacheJob) -> float | None:
@@ -144,11 +149,12 @@ class JobRunner:
             return await self._postpone_or_fail(job, error)
         except DockerCacheError as error:
             await self._count_failed_bytes(job, error)
-            await self._fail(job, f"{error.code}: {error.detail}")
+            await self._fail(job, f"{error.code}: {error.detail}", kind_of(error))
             return None
         except Exception:
             log.exception("failed-to-cache-image", job=job.job_id, source_image=str(job.source))
-            return await self._retry_or_fail(job, "internal-error: see the log", RETRY_PAUSE(job.attempts))
+            failure, pause = f"{FailureKind.INTERNAL_ERROR}: see the log", RETRY_PAUSE(job.attempts)
+            return await self._retry_or_fail(job, failure, pause, FailureKind.INTERNAL_ERROR)
         await self._charge(job, -self._moved_in_vain.pop(job.job_id, 0))  # it was not in vain
         await self._report_cached(job, image, copied, self._process.monotonic() - started)
         return None
@@ -187,9 +193,12 @@ class JobRunner:
         metrics = self._process.metrics
         bindings = await self._bindings.list_bindings(job.job_id)
         transferred = 0 if copied is None else copied.transferred
-        metrics.jobs.labels(outcome="cached").inc()
-        metrics.job_seconds.observe(seconds)
-        metrics.transferred_bytes.inc(transferred)
+        metrics.jobs.attempts.labels(outcome="cached").inc()
+        metrics.jobs.duration.observe(seconds)
+        metrics.registries.note_served(job.source.domain)
+        if copied is not None:
+            registry = metrics.registries.names.of(job.source.domain)
+            metrics.jobs.count_bytes(registry, copied.size, transferred=transferred, mounted=copied.mounted)
         log.info(
             "cached-image",
             job=job.job_id,
@@ -213,7 +222,7 @@ class JobRunner:
     async def _postpone_or_fail(self, job: CacheJob, error: Unavailable) -> float | None:
         failure = f"{error.code}: {error.detail}"
         if error.code == ErrorCode.TOO_SLOW:
-            self._process.metrics.slow_transfers.inc()
+            self._process.metrics.jobs.slow_transfers.inc()
         if isinstance(error, RateLimited) or error.code in WAITED_FOR or error.system == "store":
             # It says nothing about the copy: it uses up no attempt. A registry that names a time which is too
             # short is asked ever more seldom.
@@ -221,26 +230,30 @@ class JobRunner:
             unnamed = RATE_LIMIT_PAUSE if isinstance(error, RateLimited) else 0.0
             named = unnamed if error.retry_after is None else error.retry_after
             seconds = max(named, RETRY_PAUSE(count))
-            return await self._postpone(job, failure, seconds, attempts=job.attempts - 1)
+            return await self._postpone(job, failure, seconds, kind_of(error), attempts=job.attempts - 1)
         self._waits.pop(job.job_id, None)
         pause = max(error.retry_after or 0.0, RETRY_PAUSE(job.attempts))
-        return await self._retry_or_fail(job, failure, pause)
+        return await self._retry_or_fail(job, failure, pause, kind_of(error))
 
-    async def _retry_or_fail(self, job: CacheJob, failure: str, seconds: float) -> float | None:
+    async def _retry_or_fail(
+        self, job: CacheJob, failure: str, seconds: float, kind: FailureKind
+    ) -> float | None:
         if job.attempts < MAX_ATTEMPTS:
-            return await self._postpone(job, failure, seconds, attempts=job.attempts)
-        await self._fail(job, f"{ErrorCode.GAVE_UP}: after {job.attempts} attempts, last {failure}")
+            return await self._postpone(job, failure, seconds, kind, attempts=job.attempts)
+        await self._fail(job, f"{ErrorCode.GAVE_UP}: after {job.attempts} attempts, last {failure}", kind)
         return None
 
-    async def _postpone(self, job: CacheJob, failure: str, seconds: float, *, attempts: int) -> float | None:
+    async def _postpone(
+        self, job: CacheJob, failure: str, seconds: float, kind: FailureKind, *, attempts: int
+    ) -> float | None:
         spent = self._spent[job.job_id] = self._spent.get(job.job_id, 0.0) + seconds
         if spent > self._limits.total:
             within = f"not within the {self._limits.total:g} s that a job may take"
-            await self._fail(job, f"{ErrorCode.GAVE_UP}: {within}, last {failure}")
+            await self._fail(job, f"{ErrorCode.GAVE_UP}: {within}, last {failure}", kind)
             return None
         not_before = self._process.clock() + seconds
         await self._save(job, JobState.QUEUED, attempts=attempts, not_before=not_before, failure=failure)
-        self._process.metrics.jobs.labels(outcome="again").inc()
+        self._process.metrics.jobs.count_failure("again", kind)
         event = CopyPostponed(str(job.source), failure, seconds)
         for binding in await self._bindings.list_bindings(job.job_id):
             self._listeners.postponed(binding.app_guid)
@@ -257,9 +270,9 @@ class JobRunner:
         )
         return seconds
 
-    async def _fail(self, job: CacheJob, failure: str) -> None:
+    async def _fail(self, job: CacheJob, failure: str, kind: FailureKind) -> None:
         await self._save(job, JobState.FAILED, failure=failure)
-        self._process.metrics.jobs.labels(outcome="failed").inc()
+        self._process.metrics.jobs.count_failure("failed", kind)
         bindings = await self._bindings.list_bindings(job.job_id)
         log.error(
             "failed-to-cache-image",

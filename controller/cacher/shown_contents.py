@@ -53,7 +53,7 @@ class ShownContents:
         shown = await self._proofs.find_shown(digest, reader)
         if shown.standing is Standing.FOREIGN:
             size = await self._engine.show(resolved, credentials, reader)
-            self._metrics.shown_bytes.inc(size)
+            self._metrics.jobs.shown_bytes.inc(size)
             log.debug("content-shown", job=job.job_id, source_image=str(job.source), bytes=size)
             await self._proofs.save_proof(ContentProof(digest, reader, "", self._clock()))
         elif resolved.root_digest != digest:

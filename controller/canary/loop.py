@@ -95,10 +95,10 @@ class CanaryLoop:
         """How often the login with which cells pull has changed."""
         self._listener: ProofListener | None = None
         self._droplet_listeners: list[Callable[[], None]] = []
-        process.metrics.cells_not_proven.set_function(
+        process.metrics.migrations.cells_not_proven.set_function(
             lambda: self._count_not_proven(lambda login: login is CanaryLogin.CELLS)
         )
-        process.metrics.foreign_logins_not_proven.set_function(
+        process.metrics.migrations.foreign_logins_not_proven.set_function(
             lambda: self._count_not_proven(lambda login: login is not CanaryLogin.CELLS)
         )
 
@@ -271,7 +271,7 @@ class CanaryLoop:
             "placement_tags": sorted(question.placement_tags),
             "login": question.login,
         }
-        self._process.metrics.canaries.labels(outcome=_outcome_of(after, result)).inc()
+        self._process.metrics.migrations.canaries.labels(outcome=_outcome_of(after, result)).inc()
         retry_after = after.seconds_until_due(self._process.clock())
         if retry_after is not None:
             fields["retry_after_s"] = round(retry_after, 1)

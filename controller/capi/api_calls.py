@@ -22,8 +22,9 @@ from controller.capi.exchanges import Exchanges
 from controller.capi.gate import RequestGate
 from controller.capi.scopes import READ_ALL, missing_scopes, reads_all
 from controller.capi.settings import PER_PAGE
-from controller.capi.state import ApiCall, ApiState
+from controller.capi.state import ApiState
 from controller.capi.uaa import UaaToken, UaaTokens
+from reconcile.cloud_controller_status import ApiCall
 from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound, Unavailable
 from reconcile.request_budget import RequestUse
 

@@ -10,7 +10,7 @@ from controller.capi.api_calls import ApiCalls
 from controller.capi.documents import JsonObject
 from controller.capi.messages import NamedResource
 from controller.capi.pages import list_all
-from controller.capi.state import ApiCall
+from reconcile.cloud_controller_status import ApiCall
 from reconcile.lrps import AppGuid
 from reconcile.selection import AppNames, Owner
 

@@ -22,10 +22,10 @@ from controller.capi.gate import RequestGate
 from controller.capi.origin import parse_origin
 from controller.capi.pages import list_all, total_of
 from controller.capi.settings import CapiSettings, Clocks
-from controller.capi.state import ApiCall, ApiObserver, ApiState, NobodyWatches
+from controller.capi.state import ApiObserver, ApiState, NobodyWatches
 from controller.capi.uaa import UaaToken, UaaTokens
 from controller.transport import Tls, open_calls
-from reconcile.cloud_controller_status import CloudControllerStatus
+from reconcile.cloud_controller_status import ApiCall, CloudControllerStatus
 from reconcile.droplets import (
     STAGED,
     Build,

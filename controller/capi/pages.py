@@ -19,7 +19,7 @@ from controller.capi.api_calls import ApiCalls
 from controller.capi.capi_errors import SYSTEM
 from controller.capi.documents import JsonObject, within
 from controller.capi.origin import ApiOrigin, parse_origin
-from controller.capi.state import ApiCall
+from reconcile.cloud_controller_status import ApiCall
 from reconcile.errors import ErrorCode, Invalid, Unavailable
 from reconcile.foreign_text import one_line
 

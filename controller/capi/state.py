@@ -1,7 +1,6 @@
 """Keeps how Cloud Controller has answered, for operators, and tells whoever counts requests."""
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Protocol
 
 from controller.capi.capi_errors import ApiAnswer
@@ -9,7 +8,7 @@ from controller.capi.gate import RequestGate
 from controller.capi.scopes import missing_scopes
 from controller.capi.settings import CapiSettings
 from controller.capi.uaa import UaaTokens
-from reconcile.cloud_controller_status import CloudControllerStatus
+from reconcile.cloud_controller_status import ApiCall, ApiOutcome, CloudControllerStatus
 from reconcile.errors import (
     Denied,
     DockerCacheError,
@@ -22,33 +21,6 @@ from reconcile.errors import (
 
 _ANSWERED = frozenset({ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, ErrorCode.CLOUD_CONTROLLER_REFUSED})
 """What one request was refused for, and says nothing of the others."""
-
-
-class ApiCall(StrEnum):
-    """The calls that are made, as metrics name them."""
-
-    FIND_BUILD = "find-build"
-    FIND_DROPLET = "find-droplet"
-    FIND_CURRENT_DROPLET = "find-current-droplet"
-    FIND_PACKAGE = "find-package"
-    UPDATE_IMAGE = "update-image"
-    LIST_DROPLETS = "list-droplets"
-    LIST_BUILDS = "list-builds"
-    LIST_APPS = "list-apps"
-    LIST_SPACES = "list-spaces"
-    LIST_ORGANIZATIONS = "list-organizations"
-
-
-class ApiOutcome(StrEnum):
-    """How a request ended."""
-
-    OK = "ok"
-    NOT_FOUND = "not-found"
-    DENIED = "denied"
-    INVALID = "invalid"
-    RATE_LIMITED = "rate-limited"
-    UNAVAILABLE = "unavailable"
-    NOT_ACTIVE = "not-active"
 
 
 class ApiObserver(Protocol):

@@ -42,7 +42,7 @@ class LoggregatorConfig(Section):
     loggregator_instance_id: str = ""
     """Instance ID of the counters for operators; in a BOSH job `spec.id`."""
     loggregator_batch_max_size: int = Field(default=0, ge=0, le=100)
-    """Number of lines and counters that are sent at once; 0 means 100."""
+    """Number of lines that are sent at once; 0 means 100."""
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:

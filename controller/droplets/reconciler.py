@@ -22,6 +22,7 @@ from reconcile.droplet_decisions import decide_droplet
 from reconcile.droplet_ports import CloudControllerApi
 from reconcile.droplets import DropletGuid, DropletOrder
 from reconcile.errors import Denied, DockerCacheError
+from reconcile.failure_kinds import FailureKind, kind_of
 from reconcile.foreign_text import mask_login
 from reconcile.lrps import AppGuid
 from reconcile.reasons import AppState, Reason
@@ -155,7 +156,7 @@ class DropletReconciler:
             seconds = self._queue.back_off(guid, FAILURE_PAUSE)
             reason = Reason.CLOUD_CONTROLLER_DENIED if isinstance(error, Denied) else Reason.CHECK_FAILED
             self._orders.report(guid, order, reason, str(error))
-            self._metrics.passes.labels(reason=type(error).__name__).inc()
+            self._count_error(kind_of(error))
             log.debug(  # many may wait for the same
                 "failed-to-reconcile-droplet",
                 droplet_guid=guid,
@@ -165,7 +166,7 @@ class DropletReconciler:
         except Exception:
             self._queue.back_off(guid, FAILURE_PAUSE)
             self._orders.report(guid, order, Reason.CHECK_FAILED, "internal-error: see the log")
-            self._metrics.passes.labels(reason="internal-error").inc()
+            self._count_error(FailureKind.INTERNAL_ERROR)
             log.exception("failed-to-reconcile-droplet", droplet_guid=guid)
         else:
             self._report(guid, order, before, outcome, time.monotonic() - started)
@@ -201,6 +202,10 @@ class DropletReconciler:
             )
             observed = await self._observer.observe(guid, api, listed=observed.droplet)
         raise AssertionError(f"the decision about droplet {guid} does not come to rest")
+
+    def _count_error(self, kind: FailureKind) -> None:
+        self._metrics.passes.labels(reason=Reason.CHECK_FAILED).inc()
+        self._metrics.pass_errors.labels(kind=kind).inc()
 
     def _release(self, guid: DropletGuid, outcome: DropletOutcome) -> None:
         retry_after = outcome.retry_after

@@ -95,7 +95,7 @@ class BlobTransfer:
         if mount_from is not None and is_elsewhere and not is_damaged and self._possession.is_shown(blob):
             is_mounted, session = self._mount(blob, mount_from)
             if is_mounted and self._can_rely_on(blob):
-                self._meter.add_skipped(blob.size)
+                self._meter.add_mounted(blob.size)
                 return True
             is_damaged = is_mounted
         if is_damaged:
@@ -173,7 +173,7 @@ class BlobTransfer:
                 self._target.cancel_upload(session)  # of the first mount; nothing was sent to it
                 session = None
             if is_mounted:
-                self._meter.add_skipped(blob.size)
+                self._meter.add_mounted(blob.size)
             else:
                 self.upload(blob, new_session or session)
             return

@@ -36,6 +36,7 @@ class ProgressMeter:
         self.has_company = False
         self._lock = threading.Lock()
         self._total = self._transferred = self._skipped = self._retries = self._moved = 0
+        self._mounted = 0
 
     def read(self) -> CopyProgress:
         """Return the current counts."""
@@ -72,6 +73,17 @@ class ProgressMeter:
         """Count bytes that need not be copied."""
         with self._lock:
             self._skipped += size
+
+    def add_mounted(self, size: int) -> None:
+        """Count bytes that were mounted, and need not be copied."""
+        with self._lock:
+            self._skipped += size
+            self._mounted += size
+
+    @property
+    def mounted(self) -> int:
+        """The bytes that were mounted so far."""
+        return self._mounted
 
     def add_retries(self, count: int = 1) -> None:
         """Count blobs that are copied again, or transfers that are resumed."""

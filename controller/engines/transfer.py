@@ -89,6 +89,7 @@ class Transfer:
             transferred=meter.read().transferred,
             blobs=tuple(blob.digest for blob in contents.blobs if blob.digest in held),
             has_zstd_layers=contents.has_zstd_layers,
+            mounted=meter.mounted,
         )
 
     def _all(self, function: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:

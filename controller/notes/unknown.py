@@ -32,7 +32,7 @@ class UnknownCopies:
     def __init__(self, uses: CopyUses, records: KnownCopies, process: Process) -> None:
         self._uses, self._records = uses, records
         self._unknown = frozenset[CacheGuid]()
-        process.metrics.unknown_copies.set_function(lambda: len(self._unknown))
+        process.metrics.copies.unknown.set_function(lambda: len(self._unknown))
 
     async def run(self) -> None:
         """Look forever."""

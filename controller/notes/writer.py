@@ -109,7 +109,7 @@ class NoteWriter:
                     return min(pause, _REFUSED_PAUSE)
             else:
                 self._failures = refusals = 0
-                self._process.metrics.copy_notes.labels(outcome="written").inc()
+                self._process.metrics.copies.notes.labels(outcome="written").inc()
             await asyncio.sleep(PAUSE)
         return min(max(self._after, _SHORTEST_ROUND), _LONGEST_ROUND)
 
@@ -120,7 +120,7 @@ class NoteWriter:
         log.debug("wrote-note", cache_guid=image.cache_guid, source_image=str(image.source))
 
     def _failed(self, image: CachedImage, error: DockerCacheError, pause: float) -> float:
-        self._process.metrics.copy_notes.labels(outcome="failed").inc()
+        self._process.metrics.copies.notes.labels(outcome="failed").inc()
         log.info(
             "failed-to-write-note",
             cache_guid=image.cache_guid,

@@ -81,8 +81,8 @@ class PresenceLoop:
         self._slow_starts = SlowStarts(dependencies.process.monotonic)
         self.repairs = Repairs(dependencies)
         metrics = dependencies.process.metrics
-        metrics.copies_incomplete.set_function(lambda: len(self._incomplete))
-        metrics.copies_lost.set_function(
+        metrics.copies.incomplete.set_function(lambda: len(self._incomplete))
+        metrics.copies.lost.set_function(
             lambda: sum(bool(check.lost_since) for check in self._incomplete.values())
         )
 
@@ -292,7 +292,7 @@ class PresenceLoop:
 
     async def _look(self, image: CachedImage, depth: CheckDepth) -> str | None:
         """Look for a copy, and return what is missing of it; None when the registry did not tell."""
-        target, outcomes = self._cache.image(image.cache_guid), self._process.metrics.copy_checks
+        target, outcomes = self._cache.image(image.cache_guid), self._process.metrics.copies.checks
         self._looked_at[image.cache_guid] = self._process.monotonic()
         try:
             async with asyncio.timeout(LOOK_WITHIN):

@@ -26,7 +26,7 @@ from controller.store.location import ServerLocation
 from controller.store.restored import Restored
 from controller.store.server_engines import LOCK_WITHIN, MIGRATE_WITHIN, open_engines, turn
 from controller.store.sql_errors import is_lost_connection, store_error
-from reconcile.errors import LeaseLost, Unavailable
+from reconcile.errors import DockerCacheError, LeaseLost, Unavailable
 
 T = TypeVar("T")
 
@@ -43,6 +43,7 @@ class Database:
         availability: Since when it does not do what it is asked.
         fence: Called at the beginning of each transaction that writes, in that transaction; what it raises
             ends it. It holds what must not change before the commit. None where nobody else may write.
+        of_errors: Are told of each unit of work that the database has refused or not answered, in any thread.
         before_commit: Called when a transaction that writes is about to be committed; what it raises rolls
             it back.
     """
@@ -56,6 +57,7 @@ class Database:
         self.is_durable = is_durable = path is not None or self.is_shared
         self.fence: Callable[[Connection], None] | None = None
         self.before_commit: Callable[[], None] | None = None
+        self.of_errors: list[Callable[[DockerCacheError], None]] = []
         self._engines = engines
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         # A database in memory lives in its one connection.
@@ -159,11 +161,17 @@ class Database:
                 stack.enter_context(connection.get_transaction() or connection.begin())
                 return work(connection)
         except DBAPIError as error:
-            raise store_error(error.orig or error, self.name) from error
+            raise self._told(store_error(error.orig or error, self.name)) from error
         except PoolTimeout as error:
-            raise Unavailable("store", "busy", f"{self.name}: every connection is in use") from error
+            detail = f"{self.name}: every connection is in use"
+            raise self._told(Unavailable("store", "busy", detail)) from error
         except sqlite3.Error as error:  # of work that uses the driver's connection
-            raise store_error(error, self.name) from error
+            raise self._told(store_error(error, self.name)) from error
+
+    def _told(self, error: DockerCacheError) -> DockerCacheError:
+        for tell in self.of_errors:
+            tell(error)
+        return error
 
     def close(self) -> None:
         """Wait for running transactions, then close the connections; blocks."""

@@ -19,6 +19,7 @@ from reconcile.lrps import ProcessGuid
 from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.reasons import reason_from_text
 from reconcile.references import CacheGuid
+from reconcile.stored_counts import Group
 
 _ORDER = (migrations.c.started_at, migrations.c.process_guid)
 
@@ -194,6 +195,13 @@ class MemoryJournal:
     async def list_undecryptable(self) -> tuple[Invalid, ...]:
         """List the errors of the rows that an earlier process left encrypted, oldest first."""
         return tuple(undecryptable(process_guid) for process_guid in self._left)
+
+    def count_phases(self) -> dict[Phase, Group]:
+        """Count the open migrations by phase; may be called from another thread."""
+        of_phases: dict[Phase, list[float]] = {}
+        for row in tuple(self._open.values()):
+            of_phases.setdefault(row.phase, []).append(row.started_at)
+        return {phase: Group(len(starts), min(starts)) for phase, starts in of_phases.items()}
 
     async def save_migration(self, migration: Migration) -> None:
         """Write a migration's row, in place of an earlier one of the LRP."""

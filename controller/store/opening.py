@@ -17,6 +17,7 @@ from controller.store.cipher import cipher_from_key
 from controller.store.content_proofs import SqlContentProofs
 from controller.store.copy_checks import SqlCopyChecks
 from controller.store.copy_notes import SqlCopyNotes
+from controller.store.counts import SqlCounts
 from controller.store.database import Database, database_at, database_in_memory, database_on, to_the_end
 from controller.store.droplets import SqlDroplets
 from controller.store.failures import SqlFailures
@@ -63,6 +64,7 @@ class Store:
     copy_notes: SqlCopyNotes
     content_proofs: SqlContentProofs
     droplets: SqlDroplets
+    counts: SqlCounts
     login_keys: tuple[bytes, ...] = field(repr=False)
     sealing: Sealing
     open_uploads: SqlOpenUploads
@@ -155,9 +157,10 @@ def _open(database: Database, journal_key: bytes | None) -> Store:
         database.transact(proofs.forget_logins)
     sources = SqlOriginalSources(database, cipher)
     database.transact(sources.hide_logins)
+    journal = _journal(database, cipher)
     return Store(
         SqlRecords(database),
-        _journal(database, cipher),
+        journal,
         sources,
         SqlOperations(database),
         SqlPages(database),
@@ -167,6 +170,7 @@ def _open(database: Database, journal_key: bytes | None) -> Store:
         SqlCopyNotes(database),
         SqlContentProofs(database),
         SqlDroplets(database),
+        SqlCounts(database, journal),
         login_keys,
         Sealing(database, journal_key),
         SqlOpenUploads(database, cipher),

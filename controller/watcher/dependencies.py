@@ -134,5 +134,9 @@ class WatcherDependencies:
 
     def runs_from_cache(self, rootfs: str) -> bool:
         """Whether a rootfs URI names an image in the private registry."""
-        scheme, _, rest = rootfs.partition("://")
-        return scheme == "docker" and self.rules.cache.is_at(rest.partition("/")[0].rpartition("@")[2])
+        return rootfs.startswith("docker://") and self.rules.cache.is_at(registry_host(rootfs))
+
+
+def registry_host(rootfs: str) -> str:
+    """Return the host in the URI of a Docker rootfs; empty where it names none, which is Docker Hub."""
+    return rootfs.partition("://")[2].partition("/")[0].rpartition("@")[2]

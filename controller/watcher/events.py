@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 
+from controller.metrics.bbs import Stream
 from controller.watcher.dependencies import WatcherDependencies
 from controller.watcher.staging_tasks import StagingTasks
 from controller.workqueue import Priority
@@ -54,12 +55,17 @@ class EventHandler:
         self._copy_uses, self._event_cache = dependencies.copy_uses, dependencies.event_cache
         self._metrics = dependencies.process.metrics
 
-    async def read(self, events: AsyncIterator[Event], *, stream: str) -> None:
+    async def read(self, events: AsyncIterator[Event], *, stream: Stream) -> None:
         """Handle the events of one stream. The end of the stream raises an error."""
-        counter = self._metrics.events.labels(stream=stream)
-        async for event in events:
-            counter.inc()
-            self._handle(event)
+        counter = self._metrics.bbs.events.labels(stream=stream)
+        connected = self._metrics.bbs.stream_connected.labels(stream=stream)
+        connected.set(1)
+        try:
+            async for event in events:
+                counter.inc()
+                self._handle(event)
+        finally:
+            connected.set(0)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -82,10 +88,10 @@ class EventHandler:
             case ActualLrpCrashed():
                 self._handle_crash(event)
             case UnknownEvent(name):
-                self._metrics.unknown_events.inc()
+                self._metrics.bbs.unknown_events.inc()
                 log.debug("skipped-unknown-event", event_name=name)
             case BrokenEvent(name, reason):
-                self._metrics.broken_events.inc()
+                self._metrics.bbs.broken_events.inc()
                 log.error("skipped-broken-event", event_name=name, reason=reason)
                 self._sweep_requested.set()
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 
 import structlog
 
+from controller.metrics.bbs import REQUESTED
 from controller.watcher.dependencies import WatcherDependencies
 from controller.workqueue import WorkQueue
 from reconcile.errors import DockerCacheError
@@ -30,7 +31,7 @@ class StagingTasks:
         self._requests, self._bindings = dependencies.requests, dependencies.bindings
         self._coverage, self._stagings = dependencies.coverage, dependencies.stagings
         self._rules = dependencies.rules
-        self._outcomes = dependencies.process.metrics.staging_tasks
+        self._outcomes = dependencies.process.metrics.bbs.staging_tasks
         self._of_tags = dependencies.of_tags
         self._queue: WorkQueue[TaskGuid] = WorkQueue()
         self._latest: dict[TaskGuid, Task] = {}
@@ -117,7 +118,7 @@ class StagingTasks:
             organization_guid=staged.organization_guid,
         )
         job = await self._requests.request(request)
-        self._outcomes.labels(outcome="requested").inc()
+        self._outcomes.labels(outcome=REQUESTED).inc()
         log.debug("requested-copy", task_guid=task.task_guid, job=job.job_id)
 
     async def _drop_binding(self, task: Task) -> None:

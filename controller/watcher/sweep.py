@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import structlog
 
 from controller.backoff import exact_backoff
+from controller.metrics.bbs import RunsFrom
 from controller.tracing import tracing
-from controller.watcher.dependencies import WatcherDependencies
+from controller.watcher.dependencies import WatcherDependencies, registry_host
 from controller.watcher.logins import queue_other_logins
 from controller.watcher.staging_tasks import StagingTasks
 from controller.workqueue import Priority
@@ -60,6 +61,7 @@ class Sweep:
         """Number of sweeps that succeeded."""
         self.former_lrps: Mapping[str, int] = {}
         """The number of LRPs that run from copies in former private registries, by address."""
+        self._source_hosts: Mapping[str, int] = {}
         self.ended_at = 0.0
         """When the last successful sweep ended, in UTC seconds since 1970; 0 when there was none."""
 
@@ -76,7 +78,7 @@ class Sweep:
         try:
             await self._sweep()
         except DockerCacheError as error:
-            self._dependencies.process.metrics.sweeps.labels(outcome="failed").inc()
+            self._dependencies.process.metrics.bbs.sweeps.labels(outcome="failed").inc()
             log.exception("failed-to-list-bbs", error=str(error), retry_after_s=self._interval)
 
     async def _wait(self) -> bool:
@@ -120,12 +122,18 @@ class Sweep:
         self.ended_at = dependencies.process.clock()
         duration = time.monotonic() - started
         metrics = dependencies.process.metrics
-        metrics.sweeps.labels(outcome="done").inc()
-        metrics.sweep_seconds.observe(duration)
+        metrics.bbs.sweeps.labels(outcome="done").inc()
+        metrics.bbs.sweep_duration.observe(duration)
         from_former = sum(self.former_lrps.values())
-        metrics.docker_lrps.labels(runs_from="source").set(len(from_source) - from_former)
-        metrics.docker_lrps.labels(runs_from="former-registry").set(from_former)
-        metrics.docker_lrps.labels(runs_from="cache").set(len(from_cache))
+        metrics.bbs.last_sweep.set(self.ended_at)
+        metrics.bbs.show_lrps(
+            {
+                RunsFrom.SOURCE: len(from_source) - from_former,
+                RunsFrom.FORMER_REGISTRY: from_former,
+                RunsFrom.CACHE: len(from_cache),
+            }
+        )
+        metrics.bbs.show_sources(self._source_hosts, metrics.registries.names)
         write = log.info if full else log.debug
         write(
             "listed-bbs",
@@ -146,7 +154,7 @@ class Sweep:
         """
         from_source: set[ProcessGuid] = set()
         from_cache: set[ProcessGuid] = set()
-        from_former = Counter[str]()
+        from_former, hosts = Counter[str](), Counter[str]()
         index, rules = self._dependencies.index, self._dependencies.rules
         uses, copies = self._dependencies.copy_uses, dict[ProcessGuid, CacheGuid]()
         placements = dict[AppGuid, frozenset[str]]()
@@ -167,18 +175,20 @@ class Sweep:
             from_source.add(info.process_guid)
             if (former := self._dependencies.former_registry_of(info.rootfs)) is not None:
                 from_former[former] += 1
+            else:
+                hosts[registry_host(info.rootfs.uri)] += 1
             has_changed = index.put(info)
             if has_changed or full or self._is_due(info.process_guid):
                 self._dependencies.queue.add(info.process_guid, Priority.ROUTINE)
         if scan.skipped:  # an indexed LRP that the listing lacks may be one of those that could not be read
-            self._dependencies.process.metrics.broken_events.inc(scan.skipped)
+            self._dependencies.process.metrics.bbs.broken_events.inc(scan.skipped)
             log.error("skipped-unreadable-lrps", count=scan.skipped)
         else:  # an LRP that an event added to the index during the listing may be missing in it
             for gone in indexed_before - from_source:
                 index.remove(gone)
             uses.replace(copies, known_before=using_before)
             self._dependencies.placements.replace(placements)
-        self.former_lrps = from_former
+        self.former_lrps, self._source_hosts = from_former, hosts
         return from_source, from_cache, not scan.skipped
 
     async def _sweep_bridges(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import structlog
 
 from controller.backoff import backoff
+from controller.metrics.bbs import Stream
 from controller.watcher.dependencies import WatcherDependencies
 from controller.watcher.events import EventHandler
 from controller.watcher.staging_tasks import StagingTasks
@@ -73,6 +74,7 @@ class Watcher:
                 failures = 1 if was_stable else failures + 1
                 pause = RECONNECT_PAUSE(failures)
                 self._sweeps_before_subscription = self._sweep.count
+                self._metrics.bbs.stream_losses.inc()
                 log.error("lost-bbs-events", error=str(error), retry_after_s=round(pause, 1))  # noqa: TRY400
             await asyncio.sleep(pause)
 
@@ -84,12 +86,12 @@ class Watcher:
             self._coverage.restart()
             self._tasks.restart()
             self._stagings.events_were_lost()
-            self._metrics.subscriptions.inc()
+            self._metrics.bbs.subscriptions.inc()
             log.info("subscribed-to-bbs-events")
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tasks.run(), name="tasks")
-                group.create_task(self._events.read(tasks, stream="tasks"), name="tasks-stream")
+                group.create_task(self._events.read(tasks, stream=Stream.TASKS), name="tasks-stream")
                 group.create_task(
-                    self._events.read(lrp_instances, stream="lrp_instances"), name="lrp-instances-stream"
+                    self._events.read(lrp_instances, stream=Stream.LRP_INSTANCES), name="lrp-instances-stream"
                 )
                 group.create_task(self._sweep.run(), name="sweep")

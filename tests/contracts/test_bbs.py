@@ -11,7 +11,7 @@ from controller.bbs.messages import LrpUpdate
 from protos.bbs import desired_lrp_requests_pb2 as desired_requests
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from protos.bbs.error_pb2 import Error
-from reconcile.bridges import bridge_of
+from reconcile.bridges import BRIDGE_TAG, bridge_of
 from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.events import (
     DesiredLrpCreated,
@@ -248,10 +248,10 @@ class BbsContract:
         await scene.client.desire_definition(lrp)
         assert comparable(await scene.stored(guid)) == comparable(before)
 
-    async def test_another_lrp_like_one_differs_in_key_domain_image_and_count_alone(
+    async def test_a_bridge_like_an_lrp_differs_in_key_domain_image_count_and_a_tag_alone(
         self, scene: Scene
     ) -> None:
-        """What a bridge is; the first one stays as it was."""
+        """The first one stays as it was."""
         guid = await scene.desire(full_lrp(scene.lrp()))
         before = await scene.stored(guid)
         lrp = await scene.client.find_desired_lrp(guid)
@@ -264,6 +264,7 @@ class BbsContract:
         await scene.client.desire_another(lrp, other, f"{scene.domain}-bridge", pull, instances=more)
 
         made = await scene.stored(other)
+        assert made.metric_tags.pop(BRIDGE_TAG).static == "true"
         own = ["process_guid", "domain", "root_fs", "image_username", "image_password", "instances"]
         assert comparable(made, without=own) == comparable(before, without=own)
         assert (made.process_guid, made.domain) == (other, f"{scene.domain}-bridge")

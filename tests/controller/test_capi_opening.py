@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.capi.state import ApiCall, ApiOutcome
 from controller.capi_opening import RequestWatch, open_cloud_controller
 from controller.capi_wiring import capi_settings
 from controller.config import Config
 from controller.leadership.lease import lease_without_lock
 from controller.metrics import Metrics
 from controller.process import Process
-from reconcile.cloud_controller_status import CloudControllerStatus
+from reconcile.cloud_controller_status import ApiCall, ApiOutcome, CloudControllerStatus
 from reconcile.request_budget import BudgetSettings
 
 

@@ -47,7 +47,9 @@ async def watched(server: Server) -> AsyncIterator[DatabaseWatch]:
 
 
 def since(watch: DatabaseWatch) -> float | None:
-    return watch._process.metrics.registry.get_sample_value("docker_cache_database_unavailable_since_seconds")
+    return watch._process.metrics.registry.get_sample_value(
+        "docker_cache_database_unavailable_since_timestamp_seconds"
+    )
 
 
 async def test_an_outage_is_told_until_the_database_answers(capsys: pytest.CaptureFixture[str]) -> None:

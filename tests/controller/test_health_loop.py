@@ -96,6 +96,7 @@ def now() -> float:
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
     process = Process("run", clock=lambda: EPOCH + now(), monotonic=now)
+    process.metrics.registries.configure(CACHE, ())
     made = Scene(HealthStates(CACHE, clock=now), process)
     made.loop = HealthLoop(made.states, made, made, process=process)
     made.loop.of_served_pulls.append(made.note_served_pulls)
@@ -119,7 +120,7 @@ async def test_a_private_registry_that_is_well_is_asked_for_its_newest_copy_twic
     assert {what for _, what in scene.probes} == {"newest"}
     assert len(scene.probes) == 10 * 60 / INTERVAL + 1
     assert scene.loop.unhealthy == ()
-    assert scene.gauge("private_registry_unhealthy_since_seconds", use="pull") == 0.0
+    assert scene.gauge("registry_up", registry=CACHE, side="private", use="pull") == 1
 
 
 async def test_without_a_copy_it_is_not_asked_before_something_fails(scene: Scene) -> None:
@@ -147,8 +148,8 @@ async def test_one_that_does_not_answer_is_known_soon_and_said_once(
     (unhealthy,) = scene.loop.unhealthy
     assert (unhealthy.registry, unhealthy.use, unhealthy.is_private) == (CACHE, RegistryUse.PULL, True)
     assert unhealthy.since == pytest.approx(EPOCH + INTERVAL, abs=2.0)
-    assert scene.gauge("private_registry_unhealthy_since_seconds", use="pull") == unhealthy.since
-    assert scene.gauge("private_registry_unhealthy_since_seconds", use="push") == 0.0
+    assert scene.gauge("registry_up", registry=CACHE, side="private", use="pull") == 0
+    assert scene.gauge("registry_up", registry=CACHE, side="private", use="push") == 1
     assert scene.states.why_not_migrate() is not None
 
     await asyncio.sleep(600.0)

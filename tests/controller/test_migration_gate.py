@@ -322,7 +322,7 @@ async def test_failures_of_an_earlier_process_count(scene: Scene, capsys: pytest
     before, said = scene.gate.failures, str(scene.gate.circuit_breaker)
     scene.gate.reset_circuit_breaker()
     assert scene.gate.failures == ()
-    assert scene.gauge("circuit_open") == 0
+    assert scene.gauge("circuit_breaker_open") == 0
     scene.gate.failures_changed.clear()
 
     scene.gate.restore_failures(before)
@@ -331,7 +331,7 @@ async def test_failures_of_an_earlier_process_count(scene: Scene, capsys: pytest
     assert scene.gate.failures_changed.is_set()
     assert scene.reason(B) is Reason.CIRCUIT_BREAKER_OPEN
     assert scene.reason(B, NOW + 61) is None
-    assert scene.gauge("circuit_open") == 1
+    assert scene.gauge("circuit_breaker_open") == 1
     assert "reconciler.kept-circuit-breaker" in capsys.readouterr().out
     assert str(scene.gate.circuit_breaker) == said
 

@@ -132,7 +132,7 @@ async def test_the_naive_order_is_seen_as_an_outage(env: Environment) -> None:
     assert invariants.violations == ["web: 0 of 3 instances serve"]
 
 
-async def test_a_bridge_is_the_same_but_for_key_domain_and_image(env: Environment) -> None:
+async def test_a_bridge_is_the_same_but_for_key_domain_image_and_a_tag(env: Environment) -> None:
     app = await running_app(env)
     env.cell.start_gate.clear()
     await env.started_daemon()
@@ -146,6 +146,7 @@ async def test_a_bridge_is_the_same_but_for_key_domain_and_image(env: Environmen
     assert made.domain == "docker-cache-bridge"
     assert made.root_fs.startswith(f"docker://{env.cache.address}/")
     assert "docker-cache-bridge" in env.bbs.state.fresh_domains()
+    assert made.metric_tags.pop("docker_cache_bridge").static == "true"
     for message in (made, original):
         for name in ("process_guid", "domain", "root_fs", "modification_tag"):
             message.ClearField(name)

@@ -176,7 +176,7 @@ async def test_pushed_apps_are_back_on_their_source_after_the_first_failed_pull(
         await all_on_copies(env, apps)
 
     assert invariants.violations == []
-    assert await metric(env, "docker_cache_circuit_open") == 0
+    assert await metric(env, "docker_cache_circuit_breaker_open") == 0
     assert await metric(env, "docker_cache_migrations_set_aside") == 0
     assert await metric(env, "docker_cache_cells_not_proven") == 0
     record_property(

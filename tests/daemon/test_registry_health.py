@@ -104,8 +104,9 @@ async def test_a_full_private_registry_is_said_to_be_full_until_it_has_room(
     doctor = await operator.reads("doctor")
     assert "evict copies and run its garbage collection" in doctor.out
     assert "the daemon says: private registry: UNHEALTHY for pushes since" in " ".join(doctor.out.split())
-    assert await metric(env, 'private_registry_unhealthy_since_seconds{use="push"}') == row["since"]
-    assert await metric(env, 'private_registry_unhealthy_since_seconds{use="pull"}') == 0.0
+    cache = env.settings["cache_registry"]["address"]
+    assert await metric(env, f'registry_up{{registry="{cache}",side="private",use="push"}}') == 0
+    assert await metric(env, f'registry_up{{registry="{cache}",side="private",use="pull"}}') == 1
 
     mend(faults)
     await env.replaced(app)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.bosh_packages import build_own
+from hack.wheels import build_own
 from tests.contracts.distribution import free_port
 from tests.deploy.properties import Pems, Tree, least, merged
 from tests.simulators.certificates import make_certificates

@@ -1,16 +1,18 @@
 """What the BOSH release installs: the wheels that the lock names, and the script that installs them on a VM."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from hack.bosh_packages import LOCK, PYTHON, build_own, needed, put_in_place
+from hack.bosh_packages import PYTHON, put_in_place
+from hack.wheels import LOCK, Target, build_own, needed
 from tests.deploy.bosh import JOB, RELEASE, read_yaml
 
-PYTHON_ON_VM = f"/var/vcap/packages/python-{PYTHON}/bin/python3"
+PYTHON_ON_VM = f"/var/vcap/packages/python-{PYTHON.python}/bin/python3"
 
 pytestmark = pytest.mark.usefixtures("servers")
 
@@ -24,14 +26,14 @@ def test_only_what_the_release_s_python_needs_is_taken_with_all_hashes() -> None
         "four==4.0 ; python_full_version < '3.12' \\\n    --hash=sha256:ee\n"
     )
 
-    assert list(needed(lock)) == [
+    assert list(needed(lock, Target("3.12", glibc=35))) == [
         "one==1.0 --hash=sha256:aa --hash=sha256:bb",
         "two==2.0 --hash=sha256:cc",
     ]
 
 
 def test_the_lock_names_all_that_packaging_tries_to_import() -> None:
-    names = {each.partition("==")[0] for each in needed(LOCK.read_text())}
+    names = {each.partition("==")[0] for each in needed(LOCK.read_text(), PYTHON)}
 
     assert {"botocore", "grpcio", "httpx", "psycopg", "psycopg-binary", "pymysql", "sqlalchemy"} <= names
     assert "pywin32" not in names
@@ -40,19 +42,29 @@ def test_the_lock_names_all_that_packaging_tries_to_import() -> None:
 def test_job_and_package_have_the_same_python() -> None:
     job, package = read_yaml(JOB / "spec"), read_yaml(RELEASE / "packages" / "docker_cache" / "spec")
 
-    assert job["packages"] == [f"python-{PYTHON}", "docker_cache"]
-    assert package["dependencies"] == [f"python-{PYTHON}"]
+    assert job["packages"] == [f"python-{PYTHON.python}", "docker_cache"]
+    assert package["dependencies"] == [f"python-{PYTHON.python}"]
     for path in (RELEASE / "packages" / "docker_cache" / "packaging", *(JOB / "templates").iterdir()):
         text = path.read_text()
         assert text.count("/packages/python-") == text.count(PYTHON_ON_VM), path
 
 
 def packaged(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    """Run the packaging script as a compilation VM does, with the Python that runs this."""
-    script = (RELEASE / "packages" / "docker_cache" / "packaging").read_text()
+    """Run the packaging script as a compilation VM does, with the Python that runs this.
+
+    The VM has those files of the source alone that the package's spec names.
+    """
+    package = RELEASE / "packages" / "docker_cache"
+    compiled = source.parent / "compiled"
+    for pattern in read_yaml(package / "spec")["files"]:
+        for path in source.glob(pattern):
+            copy = compiled / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    script = (package / "packaging").read_text()
     return subprocess.run(
         ["bash", "-c", script.replace(PYTHON_ON_VM, sys.executable)],
-        cwd=source,
+        cwd=compiled,
         env={"PATH": os.environ["PATH"], "BOSH_INSTALL_TARGET": str(target)},
         capture_output=True,
         text=True,

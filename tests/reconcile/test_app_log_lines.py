@@ -1,6 +1,7 @@
 """The words of the lines: each says what happens to the app, why, and what it means."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -149,6 +150,26 @@ def test_an_app_that_is_brought_back_reads_where_it_runs(reason: Reason) -> None
     assert "The app was started from the image's own registry again" in ended.text
 
 
+def test_an_app_whose_bridge_could_not_be_pulled_reads_that_it_runs_as_before() -> None:
+    told = text_of(dataclasses.replace(ENDED, reason=Reason.NOT_PULLED))
+
+    assert told == LineText(
+        SourceType.CELL,
+        "Image cache: the platform's registry could not be read, so the app was not moved to the platform's "
+        "copy of its image. The app was not touched and runs as before; the platform tries again later.",
+        is_error=True,
+    )
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_way_back_that_ends_is_never_told_as_a_way_to_the_copy(reason: Reason) -> None:
+    told = text_of(dataclasses.replace(ENDED, goal=Goal.SOURCE, reason=reason))
+
+    assert told is None or not re.search(
+        "moved to (it|the platform's copy)|had started from the platform's copy", told.text
+    )
+
+
 def test_a_login_that_could_not_be_renewed_is_not_told_as_a_move() -> None:
     told = text_of(dataclasses.replace(ENDED, renews_login=True, reason=Reason.BRIDGE_CRASHED))
 
@@ -174,6 +195,20 @@ def test_every_end_of_a_migration_can_be_told(reason: Reason) -> None:
     if told is not None:
         assert told.text.startswith("Image cache: ")
         assert told.text.endswith(".")
+        assert "-" not in reason or reason not in told.text, "an identifier says nothing to a developer"
+
+
+def test_an_app_that_was_started_anew_meanwhile_reads_that_nothing_more_follows() -> None:
+    """It has read that its instances are being replaced."""
+    told = text_of(
+        dataclasses.replace(ENDED, process_type="worker", reason=Reason.CHANGED_BY_CLOUD_CONTROLLER)
+    )
+
+    assert told == LineText(
+        SourceType.CELL,
+        "Image cache: Cloud Controller started instances of process worker anew meanwhile, so the platform "
+        "replaces none for now.",
+    )
 
 
 def test_what_an_owner_has_brought_about_is_not_told_to_them() -> None:

@@ -17,8 +17,11 @@ from controller.process import Process
 from controller.progress import Progress
 from reconcile.app_events import CopyBegun, CopyFailed, CopyProgressed, ImageCached
 from reconcile.app_log_lines import AppLogLine, ComponentCounter
+from reconcile.failure_kinds import FailureKind
 from reconcile.line_rates import BURST
 from reconcile.lrps import AppGuid
+from reconcile.migrations import Goal
+from reconcile.reasons import Reason
 from reconcile.records import JobId
 
 pytestmark = pytest.mark.looptime
@@ -146,24 +149,46 @@ async def test_a_fault_in_a_look_at_copies_ends_nothing(
 
 
 async def test_its_loops_send_lines_and_counters_by_themselves(scene: Scene) -> None:
-    scene.process.metrics.jobs.labels(outcome="cached").inc(2)
+    scene.process.metrics.jobs.attempts.labels(outcome="cached").inc(2)
     running = asyncio.create_task(scene.logs.run())
     scene.logs.happened(APP, CopyBegun(SOURCE))
     await asyncio.sleep(LOOK_INTERVAL + 1)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
-    line, *counters = scene.taken
-    assert isinstance(line, AppLogLine)
-    assert counters == [ComponentCounter("ImagesCached", 2, 1000 * 10**9)]
+    counters = [each for each in scene.taken if isinstance(each, ComponentCounter)]
+    assert [type(each) for each in scene.taken].count(AppLogLine) == 1
+    assert [each.name for each in counters] == [*COUNTERS] * 2, "at once, and at intervals"
+    assert {each.name: each.total for each in counters} == {**dict.fromkeys(COUNTERS, 0), "ImagesCached": 2}
 
 
 def test_every_counter_is_made_of_metrics_that_exist() -> None:
     metrics = Metrics()
-    for samples in COUNTERS.values():
-        for name, label, value in samples:
-            family = getattr(metrics, name.removeprefix("docker_cache_").removesuffix("_total"))
-            (family.labels(**{label: value}) if label else family).inc(2)
-    counted = {each.name: each.total for each in component_counters(metrics, 0)}
+    metrics.jobs.count_bytes("docker.io", 5, transferred=3, mounted=1)
+    declared = {family.name: family.labels for family in metrics.declared}
 
-    assert counted == {name: 2 * len(samples) for name, samples in COUNTERS.items()}
+    for name, label, values in COUNTERS.values():
+        known = declared[name][label]
+        assert isinstance(known, tuple)
+        assert values <= set(known)
+
+
+def test_counters_add_up_what_they_are_made_of() -> None:
+    metrics = Metrics()
+    metrics.jobs.attempts.labels("cached").inc(2)
+    metrics.jobs.count_failure("failed", FailureKind.DENIED)
+    metrics.jobs.count_bytes("docker.io", 6, transferred=3, mounted=2)
+    for reason, count in ((Reason.NOT_STARTED, 4), (Reason.MIGRATED, 5)):
+        metrics.migrations.ended.labels(Goal.CACHE, reason.state, reason).inc(count)
+    metrics.migrations.ended.labels(Goal.SOURCE, Reason.RESTORED.state, Reason.RESTORED).inc(6)
+    metrics.app_logs.entries.labels("dropped").inc(7)
+
+    assert {each.name: each.total for each in component_counters(metrics, 0)} == {
+        "ImagesCached": 2,
+        "CopiesFailed": 1,
+        "BytesTransferred": 3,
+        "AppsMigrated": 5,
+        "MigrationsFailed": 4,
+        "AppsRestored": 6,
+        "AppLogLinesDropped": 7,
+    }

@@ -1,6 +1,7 @@
 """The queue before the agent, in virtual time: nobody waits for it, and it never grows without bound."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ import pytest
 
 from controller.app_logs.sending import BATCH, Entry, LogQueue
 from controller.process import Process
-from reconcile.app_log_lines import AppLogLine, SourceType
+from reconcile.app_log_lines import AppLogLine, ComponentCounter, SourceType
 from reconcile.errors import Invalid, Unavailable
 from reconcile.lrps import AppGuid
 
@@ -23,12 +24,14 @@ class MemoryAgent:
     """An agent that fails as often as it is told.
 
     Attributes:
-        batches: What it took.
+        batches: The lines that it took.
+        counters: The counters that it took.
         failures: What it answers before that.
         times: When it was asked, in seconds.
     """
 
     batches: list[list[str]] = field(default_factory=list)
+    counters: list[ComponentCounter] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     hangs: bool = False
@@ -40,6 +43,7 @@ class MemoryAgent:
         if self.failures:
             raise self.failures.pop(0)
         self.batches.append([each.text for each in entries if isinstance(each, AppLogLine)])
+        self.counters += [each for each in entries if isinstance(each, ComponentCounter)]
 
     @property
     def texts(self) -> list[str]:
@@ -127,6 +131,28 @@ async def test_of_too_many_lines_the_oldest_are_dropped_and_counted(agent: Memor
 
     assert agent.texts == [str(number) for number in range(15, 25)]
     assert counted(process, "dropped") == 15
+
+
+async def test_counters_of_a_long_outage_take_no_line_s_place_and_only_the_newest_are_sent(
+    agent: MemoryAgent,
+) -> None:
+    process = Process("run")
+    queue = LogQueue(agent, process, most=3)
+    agent.failures = [AWAY] * 10
+    async with running(queue):
+        for number in range(3):
+            queue.put(line(number))
+        for total in range(20):
+            for name in ("ImagesCached", "CopiesFailed"):
+                queue.put_counter(ComponentCounter(name, total, total))
+            await asyncio.sleep(15)
+
+    assert agent.texts == ["0", "1", "2"]
+    assert counted(process, "dropped") == 0
+    first, second, *later = agent.counters
+    assert first == dataclasses.replace(second, name="ImagesCached")
+    assert first.total > 1, "those of the outage are one"
+    assert [each.total for each in later] == [total for total in range(first.total + 1, 20) for _ in range(2)]
 
 
 async def test_what_waits_again_makes_no_queue_longer_than_it_may_be(agent: MemoryAgent) -> None:

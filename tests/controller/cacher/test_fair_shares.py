@@ -317,7 +317,7 @@ async def test_waiting_jobs_and_slow_transfers_are_counted(store: Store) -> None
         await bench.cacher.request(backlog("lrp", f"{HANGS}/y:1", "attacker"))
         metrics = bench.metrics.registry
         waiting = [
-            metrics.get_sample_value("docker_cache_waiting_jobs", {"urgency": each})
+            metrics.get_sample_value("docker_cache_jobs_waiting", {"urgency": each})
             for each in ("staging", "backlog")
         ]
         registries.copy_failures = [Unavailable("registry", "too-slow", "r.example sends too little")]

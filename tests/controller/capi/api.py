@@ -16,10 +16,9 @@ import httpx
 from controller.capi.capi_errors import ApiAnswer
 from controller.capi.client import CloudController, client_over
 from controller.capi.settings import CapiSettings, Clocks
-from controller.capi.state import ApiCall, ApiOutcome
 from controller.capi.uaa import UaaClient
 from controller.file_values import FileValue
-from reconcile.cloud_controller_status import CloudControllerStatus
+from reconcile.cloud_controller_status import ApiCall, ApiOutcome, CloudControllerStatus
 from reconcile.errors import LeaseLost
 from reconcile.lrps import Secret
 from reconcile.request_budget import BudgetSettings

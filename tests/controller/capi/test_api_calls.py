@@ -9,7 +9,7 @@ import pytest
 
 from controller.capi.client import CloudController
 from controller.capi.rate_limits import stated_limit
-from controller.capi.state import ApiCall, ApiOutcome
+from reconcile.cloud_controller_status import ApiCall, ApiOutcome
 from reconcile.droplets import DropletGuid
 from reconcile.errors import Denied, Invalid, LeaseLost, RateLimited, Unavailable
 from reconcile.lrps import AppGuid

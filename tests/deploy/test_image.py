@@ -1,0 +1,238 @@
+"""The container image, built from real packages, and started by a real docker daemon as its page says."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import NotFound
+
+from controller import __version__
+from hack.oci_image.build import CONTAINER, USER
+from hack.oci_image.debian import PYTHON
+from tests.contracts.distribution import free_port
+from tests.contracts.docker_engine import run_dockerd
+from tests.deploy.bosh import ROOT
+from tests.deploy.properties import Pems
+
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("servers"), pytest.mark.timeout(900)]
+
+VCAP = Path("/var/vcap")
+HEALTHCHECK = CONTAINER["Healthcheck"]["Test"][1]
+LINKED = """
+import ssl, grpc, psycopg, pymysql, botocore.session, cryptography.fernet, sqlite3
+print(len(ssl.create_default_context().get_ca_certs()) > 100, psycopg.pq.__impl__, grpc.__cached__ is not None)
+"""
+
+
+class Engine:
+    """A docker daemon that has loaded the image."""
+
+    def __init__(self, client: Any, image: str) -> None:
+        self.client = client
+        self.image = image
+
+    def start(self, *command: str, **options: Any) -> Any:
+        """Start a container that may do as little as its page says."""
+        return self.client.containers.create(
+            self.image,
+            command=list(command) or None,
+            network_mode="host",
+            read_only=True,
+            tmpfs={"/tmp": ""},
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            **options,
+        )
+
+    def run(self, *command: str, **options: Any) -> tuple[int, str]:
+        """Run a container to its end."""
+        container = self.start(*command, **options)
+        container.start()
+        status = container.wait(timeout=120)["StatusCode"]
+        text = container.logs().decode()
+        container.remove()
+        return status, text
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the image, and with the packages that it was built from."""
+    directory = tmp_path_factory.mktemp("image")
+    build(directory)
+    return directory
+
+
+def build(output: Path, *arguments: str, before: tuple[str, ...] = ()) -> None:
+    command = [*before, sys.executable, "-m", "hack.oci_image.build", "--output", str(output), *arguments]
+    ended = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.fixture(scope="module")
+def engine(collected: Path) -> Iterator[Engine]:
+    with tempfile.TemporaryDirectory(prefix="image-") as directory:
+        with run_dockerd(Path(directory)) as daemon:
+            client = docker.DockerClient(base_url=daemon.address, timeout=120)
+            try:
+                with archive_in(collected).open("rb") as archive:
+                    (image,) = client.images.load(archive)
+                yield Engine(client, image.tags[0])
+            finally:
+                client.close()
+        unmount_below(directory)
+
+
+def unmount_below(directory: str) -> None:
+    """Unmount the network namespace that a daemon keeps for containers, and leaves when it ends."""
+    mounted = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
+    for place in [*mounted]:
+        if place.startswith(f"{directory}/"):
+            subprocess.run(["umount", place], check=True)
+
+
+def archive_in(directory: Path) -> Path:
+    return directory / f"diego-docker-cache-{__version__}.tar"
+
+
+def test_the_same_packages_give_the_same_bytes_without_a_network(collected: Path, tmp_path: Path) -> None:
+    build(tmp_path, "--packages", str(collected / "packages"), before=("unshare", "--net"))
+
+    assert archive_in(tmp_path).read_bytes() == archive_in(collected).read_bytes()
+
+
+def test_its_name_is_its_version(engine: Engine) -> None:
+    assert engine.image == f"diego-docker-cache:{__version__}"
+    assert engine.run("--version") == (0, f"diego-docker-cache, version {__version__}\n")
+
+
+def test_what_is_compiled_finds_its_libraries(engine: Engine) -> None:
+    """And Python finds the certificates of public registries."""
+    ended = engine.run("-c", LINKED, entrypoint=f"/usr/bin/python{PYTHON}")
+
+    assert ended == (0, "True binary True\n")
+
+
+def test_a_container_without_a_config_says_what_is_missing(engine: Engine) -> None:
+    status, text = engine.run()
+
+    assert status == 3
+    assert "docker_cache.json: No such file" in text
+
+
+def test_the_daemon_lives_reads_its_config_again_and_ends_with_sigterm(
+    engine: Engine, pems: Pems, tmp_path: Path
+) -> None:
+    with running(engine, write_config(tmp_path, pems), tmp_path / "store") as container:
+        wait_until_well(container)
+        assert container.exec_run("id").exit_code != 0, "there is a shell's tool in it"
+        checked = container.exec_run(["/usr/bin/diego-docker-cache", "config", "check"])
+        assert checked.exit_code == 0, checked.output
+        status = container.exec_run(["/usr/bin/diego-docker-cache", "status"])
+        assert __version__ in status.output.decode(), status.output
+
+        container.kill("SIGHUP")
+        until(lambda: container.logs().decode().count('"docker-cache.daemon.starting"') == 2, container)
+        wait_until_well(container)
+
+        began = time.monotonic()
+        container.stop(timeout=30)
+        assert container.wait(timeout=30)["StatusCode"] == 0
+        assert time.monotonic() - began < 10
+
+    database = tmp_path / "store" / "cache.db"
+    assert (database.stat().st_uid, database.stat().st_mode & 0o777) == (USER, 0o600)
+    for line in container.text.splitlines():
+        assert json.loads(line)["source"] == "docker-cache"
+
+
+def write_config(directory: Path, pems: Pems) -> Path:
+    """Write what a daemon needs that reaches no other system."""
+    config = directory / "config"
+    config.mkdir()
+    for name, text in {"ca.crt": pems.ca, "client.crt": pems.cert, "client.key": pems.key}.items():
+        (config / name).write_text(text)
+    (config / "journal.key").write_text("A" * 43 + "=")
+    inside = VCAP / "jobs/docker_cache/config"
+    values = {
+        "start_paused": True,
+        "bbs_address": f"https://127.0.0.1:{free_port()}",
+        "bbs_ca_cert_file": f"{inside}/ca.crt",
+        "bbs_client_cert_file": f"{inside}/client.crt",
+        "bbs_client_key_file": f"{inside}/client.key",
+        "database_url": f"sqlite:///{VCAP}/store/docker_cache/cache.db",
+        "journal_key_file": f"{inside}/journal.key",
+        "cache_registry": {"address": f"127.0.0.1:{free_port()}"},
+        "admin_address": f"127.0.0.1:{free_port()}",
+        "admin_without_tls": True,
+        "healthcheck_address": f"127.0.0.1:{free_port()}",
+    }
+    (config / "docker_cache.json").write_text(json.dumps(values))
+    return config
+
+
+class Ended:
+    """A container, and what it has written when it is gone."""
+
+    def __init__(self, container: Any) -> None:
+        self.container = container
+        self.text = ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.container, name)
+
+
+@contextmanager
+def running(engine: Engine, config: Path, store: Path) -> Iterator[Any]:
+    store.mkdir(mode=0o700)
+    for path in (store, config, *config.iterdir()):
+        os.chown(path, USER, USER)
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    container = Ended(
+        engine.start(
+            volumes={
+                str(config): {"bind": str(VCAP / "jobs/docker_cache/config"), "mode": "ro"},
+                str(store): {"bind": str(VCAP / "store/docker_cache"), "mode": "rw"},
+            },
+            healthcheck={"interval": 1_000_000_000},  # a person waits longer than a test
+        )
+    )
+    try:
+        container.start()
+        yield container
+        container.text = container.logs().decode()
+    finally:
+        with suppress(NotFound):
+            container.remove(force=True)
+
+
+def wait_until_well(container: Any) -> None:
+    def is_well() -> bool:
+        container.reload()
+        return bool(container.attrs["State"]["Health"]["Status"] == "healthy")
+
+    until(is_well, container)
+    assert container.exec_run([HEALTHCHECK]).exit_code == 0
+
+
+def until(condition: Any, container: Any) -> None:
+    """Wait for a condition.
+
+    Raises:
+        TimeoutError: It does not hold.
+    """
+    end = time.monotonic() + 90
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(container.logs().decode())
+        time.sleep(0.2)

@@ -6,13 +6,14 @@ wrong with a line can cost a copy or a migration anything.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
 from controller.app_logs.counters import component_counters
 from controller.app_logs.sending import LogQueue
+from controller.app_tags import AppTags
 from controller.process import Process
 from controller.progress import Progress
 from reconcile.app_events import (
@@ -23,7 +24,7 @@ from reconcile.app_events import (
     CopyProgressed,
     ImageCached,
 )
-from reconcile.app_log_lines import IDENTITY_TAGS, AppLogLine, text_of
+from reconcile.app_log_lines import AppLogLine, text_of
 from reconcile.line_rates import LineRates
 from reconcile.lrps import AppGuid, DesiredLrp
 from reconcile.records import JobId
@@ -37,7 +38,6 @@ PROGRESS_INTERVAL = 30.0
 """Seconds between two lines about one copy."""
 
 MOST_EVENTS = 5_000
-MOST_APPS = 20_000
 MOST_COPIES = 5_000
 
 _NANOSECONDS = 1_000_000_000
@@ -69,12 +69,13 @@ class AppLogs:
         queue: Takes the lines.
         progress_of: Says how far the copy of a job has come.
         process: The running process.
+        tags: Those of the apps that are known.
     """
 
-    def __init__(self, queue: LogQueue, progress_of: ProgressOf, process: Process) -> None:
+    def __init__(self, queue: LogQueue, progress_of: ProgressOf, process: Process, tags: AppTags) -> None:
         self._queue, self._progress_of, self._process = queue, progress_of, process
+        self._tags = tags
         self._rates = LineRates()
-        self._tags: OrderedDict[AppGuid, Mapping[str, str]] = OrderedDict()
         self._copies: OrderedDict[tuple[JobId, AppGuid], _LongCopy] = OrderedDict()
         self._events: deque[_Happened] = deque()
         self._has_events = asyncio.Event()
@@ -84,13 +85,6 @@ class AppLogs:
     def problem(self) -> str:
         """What keeps the agent from taking anything; empty when nothing is known to."""
         return self._queue.problem
-
-    def note_tags(self, app_guid: AppGuid, tags: Mapping[str, str]) -> None:
-        """Note the names and GUIDs of an app, as its task or LRP has them."""
-        self._tags[app_guid] = {name: value for name, value in tags.items() if name in IDENTITY_TAGS}
-        self._tags.move_to_end(app_guid)
-        while len(self._tags) > MOST_APPS:
-            self._tags.popitem(last=False)
 
     def copy_event(self, app_guid: AppGuid, job_id: JobId, event: CopyEvent) -> None:
         """Tell what has happened to the copy for the staging of an app."""
@@ -116,7 +110,7 @@ class AppLogs:
 
     def lrp_event(self, lrp: DesiredLrp, event: AppEvent) -> None:
         """Tell what has happened to an LRP."""
-        self.note_tags(lrp.app_guid, lrp.metric_tags)
+        self._tags.note(lrp.app_guid, lrp.metric_tags)
         self.happened(lrp.app_guid, event)
 
     async def run(self) -> None:
@@ -154,7 +148,7 @@ class AppLogs:
             text=text.text,
             at=happened.at,
             is_error=text.is_error,
-            tags=self._tags.get(happened.app_guid, {}),
+            tags=self._tags.of(happened.app_guid),
         )
         self._queue.put(line)
 

@@ -20,12 +20,14 @@ from reconcile.app_events import (
     CopyBegun,
     CopyEvent,
     CopyFailed,
+    CopyPostponed,
     CopyProgressed,
     ImageCached,
 )
 from reconcile.app_log_lines import IDENTITY_TAGS, AppLogLine, text_of
 from reconcile.line_rates import LineRates
 from reconcile.lrps import AppGuid, DesiredLrp
+from reconcile.plain_causes import why
 from reconcile.records import JobId
 
 log = structlog.get_logger(scope="app-logs")
@@ -34,7 +36,10 @@ LOOK_INTERVAL = 15.0
 """Seconds between two looks at copies that are under way."""
 
 PROGRESS_INTERVAL = 30.0
-"""Seconds between two lines about one copy."""
+"""Seconds between two lines about how far one copy is."""
+
+POSTPONED_INTERVAL = 1800.0
+"""Seconds between two lines about a copy that must wait, as long as it is for the same cause."""
 
 MOST_EVENTS = 5_000
 MOST_APPS = 20_000
@@ -47,10 +52,18 @@ ProgressOf = Callable[[JobId], Progress | None]
 
 @dataclass
 class _LongCopy:
-    """A copy that is under way for the staging of an app."""
+    """A copy that is under way for the staging of an app.
+
+    Attributes:
+        told_at: When a line said how far it is, in seconds of a clock that nobody sets.
+        cause: Why it must wait, as was told last.
+        cause_told_at: When that was told.
+    """
 
     source: str
     told_at: float
+    cause: str = ""
+    cause_told_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +105,29 @@ class AppLogs:
         key = (job_id, app_guid)
         match event:
             case CopyBegun(source):
-                self._copies[key] = _LongCopy(source, self._process.monotonic())
-                while len(self._copies) > MOST_COPIES:
-                    self._copies.popitem(last=False)
+                self._watch(key, source)
+            case CopyPostponed(source, failure):
+                if not self._is_news(self._copies.get(key) or self._watch(key, source), why(failure)):
+                    return
             case ImageCached() | CopyFailed():
                 self._copies.pop(key, None)
             case _:
                 pass
         self.happened(app_guid, event)
+
+    def _watch(self, key: tuple[JobId, AppGuid], source: str) -> _LongCopy:
+        copy = self._copies[key] = _LongCopy(source, self._process.monotonic())
+        while len(self._copies) > MOST_COPIES:
+            self._copies.popitem(last=False)
+        return copy
+
+    def _is_news(self, copy: _LongCopy, cause: str) -> bool:
+        """Whether a copy must wait for another cause than it was told last, or for the same one for long."""
+        now = self._process.monotonic()
+        if cause == copy.cause and now - copy.cause_told_at < POSTPONED_INTERVAL:
+            return False
+        copy.cause, copy.cause_told_at = cause, now
+        return True
 
     def happened(self, app_guid: AppGuid, event: AppEvent) -> None:
         """Tell what has happened to an app; of too many that wait to be worded the oldest is dropped."""

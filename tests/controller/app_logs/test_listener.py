@@ -8,13 +8,13 @@ import pytest
 
 from controller.app_logs import AppLogs, LogQueue
 from controller.app_logs.counters import COUNTERS, component_counters
-from controller.app_logs.listener import LOOK_INTERVAL, MOST_EVENTS, PROGRESS_INTERVAL
+from controller.app_logs.listener import LOOK_INTERVAL, MOST_EVENTS, POSTPONED_INTERVAL, PROGRESS_INTERVAL
 from controller.app_logs.sending import Entry
 from controller.engines.progress import CopyProgress
 from controller.metrics import Metrics
 from controller.process import Process
 from controller.progress import Progress
-from reconcile.app_events import CopyBegun, CopyFailed, CopyProgressed, ImageCached
+from reconcile.app_events import CopyBegun, CopyFailed, CopyPostponed, CopyProgressed, ImageCached
 from reconcile.app_log_lines import AppLogLine, ComponentCounter
 from reconcile.failure_kinds import FailureKind
 from reconcile.line_rates import BURST
@@ -131,6 +131,34 @@ async def test_a_copy_that_has_failed_is_watched_no_longer(scene: Scene) -> None
     scene.logs.look_at_copies()
 
     assert len(await scene.lines()) == 2
+
+
+async def test_a_copy_that_waits_for_one_cause_is_told_of_once_and_then_seldom(scene: Scene) -> None:
+    """A private registry that is down for a day would otherwise fill the log of each app that is staged."""
+    down, slow = "disk-full: cache.example: no space left", "TOOMANYREQUESTS: registry.example"
+    scene.logs.copy_event(APP, JOB, CopyBegun(SOURCE))
+    for failure in (down, down, slow, slow, down):
+        scene.logs.copy_event(APP, JOB, CopyPostponed(SOURCE, failure, 2.0))
+        scene.now += 4
+    for _ in range(10):
+        scene.logs.copy_event(APP, JOB, CopyPostponed(SOURCE, down, 300.0))
+        scene.now += 300
+    scene.logs.copy_event(OTHER, JOB, CopyPostponed(SOURCE, down, 300.0))
+    lines = await scene.lines()
+    waits = [line for line in lines if "is not copied yet" in line.text]
+
+    assert [line.app_guid for line in waits] == [APP] * 4 + [OTHER]
+    assert ["limits how often" in line.text for line in waits[:3]] == [False, True, False]
+    assert waits[3].at - waits[2].at >= POSTPONED_INTERVAL * 10**9
+
+
+async def test_a_copy_of_an_earlier_process_is_told_of_once_it_must_wait(scene: Scene) -> None:
+    scene.progress[JOB] = CopyProgress(total=100, transferred=20)
+    scene.logs.copy_event(APP, JOB, CopyPostponed(SOURCE, "timeout: nobody answers", 2.0))
+    scene.now += PROGRESS_INTERVAL
+    scene.logs.look_at_copies()
+
+    assert ["(20 %)" in line.text for line in await scene.lines()] == [False, True]
 
 
 async def test_a_fault_in_a_look_at_copies_ends_nothing(

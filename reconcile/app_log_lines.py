@@ -27,19 +27,11 @@ from reconcile.migrations import Goal
 from reconcile.plain_causes import why
 from reconcile.reasons import Reason
 
-IDENTITY_TAGS = frozenset(
-    {
-        "app_id",
-        "app_name",
-        "space_id",
-        "space_name",
-        "organization_id",
-        "organization_name",
-        "process_id",
-        "process_type",
-    }
-)
+APP_TAGS = frozenset({"app_id", "app_name", "space_id", "space_name", "organization_id", "organization_name"})
 """The metric tags of a task or an LRP that say whose log a line is in."""
+
+PROCESS_TAGS = frozenset({"process_id", "process_type"})
+"""The metric tags of an LRP that say which process of its app a line is about."""
 
 _MAX_NAME = 300
 """Characters of an image reference or a process type that are shown."""

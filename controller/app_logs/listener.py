@@ -6,7 +6,7 @@ wrong with a line can cost a copy or a migration anything.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -24,7 +24,7 @@ from reconcile.app_events import (
     CopyProgressed,
     ImageCached,
 )
-from reconcile.app_log_lines import IDENTITY_TAGS, AppLogLine, text_of
+from reconcile.app_log_lines import APP_TAGS, PROCESS_TAGS, AppLogLine, text_of
 from reconcile.line_rates import LineRates
 from reconcile.lrps import AppGuid, DesiredLrp
 from reconcile.plain_causes import why
@@ -68,11 +68,17 @@ class _LongCopy:
 
 @dataclass(frozen=True, slots=True)
 class _Happened:
-    """An event, and when it happened in nanoseconds since 1970."""
+    """An event.
+
+    Attributes:
+        at: When it happened in nanoseconds since 1970.
+        process_tags: Say which process of the app it is about, where that is known.
+    """
 
     app_guid: AppGuid
     event: AppEvent
     at: int
+    process_tags: Mapping[str, str]
 
 
 class AppLogs:
@@ -95,7 +101,7 @@ class AppLogs:
 
     def note_tags(self, app_guid: AppGuid, tags: Mapping[str, str]) -> None:
         """Note the names and GUIDs of an app, as its task or LRP has them."""
-        self._tags[app_guid] = {name: value for name, value in tags.items() if name in IDENTITY_TAGS}
+        self._tags[app_guid] = _only(APP_TAGS, tags)
         self._tags.move_to_end(app_guid)
         while len(self._tags) > MOST_APPS:
             self._tags.popitem(last=False)
@@ -130,17 +136,21 @@ class AppLogs:
         return True
 
     def happened(self, app_guid: AppGuid, event: AppEvent) -> None:
-        """Tell what has happened to an app; of too many that wait to be worded the oldest is dropped."""
-        self._events.append(_Happened(app_guid, event, self._now()))
-        while len(self._events) > MOST_EVENTS:
-            self._events.popleft()
-            self._entries.labels(outcome="dropped").inc()
-        self._has_events.set()
+        """Tell what has happened to an app as a whole."""
+        self._add(_Happened(app_guid, event, self._now(), {}))
 
     def lrp_event(self, lrp: DesiredLrp, event: AppEvent) -> None:
         """Tell what has happened to an LRP."""
         self.note_tags(lrp.app_guid, lrp.metric_tags)
-        self.happened(lrp.app_guid, event)
+        self._add(_Happened(lrp.app_guid, event, self._now(), _only(PROCESS_TAGS, lrp.metric_tags)))
+
+    def _add(self, happened: _Happened) -> None:
+        """Let an event wait to be worded; of too many the oldest is dropped."""
+        self._events.append(happened)
+        while len(self._events) > MOST_EVENTS:
+            self._events.popleft()
+            self._entries.labels(outcome="dropped").inc()
+        self._has_events.set()
 
     async def run(self) -> None:
         """Word what happens, and send it, forever."""
@@ -177,7 +187,7 @@ class AppLogs:
             text=text.text,
             at=happened.at,
             is_error=text.is_error,
-            tags=self._tags.get(happened.app_guid, {}),
+            tags={**self._tags.get(happened.app_guid, {}), **happened.process_tags},
         )
         self._queue.put(line)
 
@@ -214,3 +224,7 @@ class AppLogs:
 
     def _now(self) -> int:
         return int(self._process.clock() * _NANOSECONDS)
+
+
+def _only(names: Collection[str], tags: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: value for name, value in tags.items() if name in names}

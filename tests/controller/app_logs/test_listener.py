@@ -14,14 +14,23 @@ from controller.engines.progress import CopyProgress
 from controller.metrics import Metrics
 from controller.process import Process
 from controller.progress import Progress
-from reconcile.app_events import CopyBegun, CopyFailed, CopyPostponed, CopyProgressed, ImageCached
+from reconcile.app_events import (
+    CopyBegun,
+    CopyFailed,
+    CopyPostponed,
+    CopyProgressed,
+    DropletChanged,
+    ImageCached,
+    MigrationBegun,
+)
 from reconcile.app_log_lines import AppLogLine, ComponentCounter
 from reconcile.failure_kinds import FailureKind
 from reconcile.line_rates import BURST
-from reconcile.lrps import AppGuid
+from reconcile.lrps import AppGuid, DesiredLrp, ModificationTag, ProcessGuid
 from reconcile.migrations import Goal
 from reconcile.reasons import Reason
 from reconcile.records import JobId
+from reconcile.references import Rootfs
 
 pytestmark = pytest.mark.looptime
 
@@ -54,6 +63,20 @@ class Scene:
         )
 
 
+def lrp_of(process: str) -> DesiredLrp:
+    return DesiredLrp(
+        process_guid=ProcessGuid(process),
+        domain="cf-apps",
+        app_guid=APP,
+        rootfs=Rootfs("docker://registry.example/team/web#1"),
+        instances=1,
+        tag=ModificationTag("epoch", 0),
+        definition=b"",
+        action=None,
+        metric_tags={"app_name": "shop", "process_type": process, "instance_id": "0"},
+    )
+
+
 @pytest.fixture
 def scene() -> Scene:
     return Scene()
@@ -67,6 +90,18 @@ async def test_a_line_has_the_time_of_its_event_and_the_names_of_its_app(scene: 
 
     assert (line.app_guid, line.at) == (APP, 1000 * 10**9)
     assert line.tags == {"app_name": "web", "space_name": "prod"}
+
+
+async def test_a_line_names_the_process_that_it_is_about_and_no_other(scene: Scene) -> None:
+    """The events of all processes of an app are worded together."""
+    begun = MigrationBegun(SOURCE, "", Goal.CACHE, has_bridge=True, reason=Reason.RUNS_FROM_SOURCE)
+    for process in ("web", "worker"):
+        scene.logs.lrp_event(lrp_of(process), begun)
+    scene.logs.happened(APP, DropletChanged(SOURCE, is_copy=False))
+    lines = await scene.lines()
+
+    assert [line.tags.get("process_type") for line in lines] == ["web", "worker", None]
+    assert {line.tags["app_name"] for line in lines} == {"shop"}
 
 
 async def test_an_app_gets_no_more_lines_than_its_rate_and_others_get_theirs(scene: Scene) -> None:

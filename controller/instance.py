@@ -11,6 +11,7 @@ import structlog
 
 from controller.admin.leadership import ServedDependencies
 from controller.assembly.leadership import Leadership, open_leadership
+from controller.bounded_server import ServerTls
 from controller.config import Config, read_secret
 from controller.database_location import location_of
 from controller.debug_server import serve_debug
@@ -22,6 +23,7 @@ from controller.process import Process
 from controller.store.database import Database
 from controller.store.location import Location
 from controller.store.opening import check_standby, open_database
+from controller.transport import server_tls
 from reconcile.errors import LeaseLost, Unavailable
 
 log = structlog.get_logger(scope="daemon")
@@ -61,7 +63,8 @@ async def open_instance(
             loop = asyncio.get_running_loop()
             stack.enter_context(serve_debug(config.debug_address, log_level, loop))
         if config.metrics_address is not None:
-            stack.enter_context(serve_metrics(process.metrics, config.metrics_address))
+            tls = await asyncio.to_thread(_metrics_tls, config)
+            stack.enter_context(serve_metrics(process.metrics, config.metrics_address, tls))
         location = await asyncio.to_thread(location_of, config)
         opening = open_leadership(config, location, process, run_id=lock_run_id or run_id)
         leadership = await stack.enter_async_context(opening)
@@ -71,6 +74,14 @@ async def open_instance(
         yield Instance(
             process, location, leadership, ServedDependencies(standing, run_id, log_level=log_level)
         )
+
+
+def _metrics_tls(config: Config) -> ServerTls | None:
+    ca, cert = config.metrics_ca_cert_file, config.metrics_server_cert_file
+    key = config.metrics_server_key_file
+    if ca is None or cert is None or key is None:
+        return None
+    return server_tls(ca, cert_file=cert, key_file=key)
 
 
 async def connect(instance: Instance, stack: AsyncExitStack) -> Database:

@@ -53,6 +53,7 @@ _SUBJECTS = {
     "admin_address": "Admin API",
     "uuid": "Active instance",
     "cloud_controller_api_url": "Cloud Controller",
+    "metrics_address": "Metrics",
     "log_level": "Process",
     "bbs_address": "BBS",
     "database_url": "Store",

@@ -19,6 +19,7 @@ from controller.leadership.lease import ActiveLease
 from controller.notes import CopyNotes, ReadNotes, WrittenNotes
 from controller.process import Process
 from controller.registry.oci.platforms import parse_platform
+from controller.registry.oci.request_observer import RequestObserver
 from controller.store.opening import Store
 from controller.store_marker import StoreMarker
 from controller.wiring import SMALL_TIMEOUTS, open_registries, slots_of
@@ -96,9 +97,9 @@ class OpenResources:
     restart: Callable[[], None] | None = None
 
 
-def open_engine(config: Config, store: Store, health: HealthStates, lease: ActiveLease) -> ProcessEngine:
-    """Open the engine that the config names; its requests show the health of registries."""
-    registries = open_registries(config, observer=health, check_active=lease.check)
+def open_engine(config: Config, store: Store, observer: RequestObserver, lease: ActiveLease) -> ProcessEngine:
+    """Open the engine that the config names; the observer is told how its requests end."""
+    registries = open_registries(config, observer=observer, check_active=lease.check)
     limits = CopyLimits(
         max_image_bytes=config.max_image_bytes,
         max_layers=config.max_layers,
@@ -120,8 +121,8 @@ def open_engine(config: Config, store: Store, health: HealthStates, lease: Activ
 
 
 def open_copy_notes(
-    config: Config, journal_key: bytes | None, health: HealthStates, lease: ActiveLease
+    config: Config, journal_key: bytes | None, observer: RequestObserver, lease: ActiveLease
 ) -> CopyNotes:
     """Open what writes and reads the notes beside copies; the journal's keys seal them."""
-    registries = open_registries(config, timeouts=SMALL_TIMEOUTS, observer=health, check_active=lease.check)
+    registries = open_registries(config, timeouts=SMALL_TIMEOUTS, observer=observer, check_active=lease.check)
     return CopyNotes(registries, config.cache_repositories, (journal_key or b"").split())

@@ -76,6 +76,7 @@ def test_each_config_key_has_properties_and_each_property_has_a_use(described: T
             "drain_timeout_in_seconds",
             "limits.memory",
             "limits.open_files",
+            "metrics.server_name",
         )
     }
 
@@ -137,7 +138,7 @@ def test_the_least_gives_a_config_with_all_defaults(pems: Pems, vcap: Path) -> N
 
 
 def test_everything_arrives_in_the_config(pems: Pems, vcap: Path) -> None:
-    config = check(rendered(everything(pems)), vcap)
+    config = check(rendered(everything(pems), metrics=scraped_over_tls(pems)), vcap)
 
     unset = {key for key in Config.model_fields if getattr(config, key) is None}
     assert unset == {"docker_socket"}  # it does not go with engine "registry"
@@ -415,6 +416,37 @@ def test_the_scraper_reads_the_port_and_nothing_where_there_is_none(pems: Pems, 
         "labels": {"origin": "docker_cache"},
     }
     assert rendered(least(pems), metrics={"port": 0})["config/prom_scraper_config.yml"] == ""
+
+
+def scraped_over_tls(pems: Pems) -> Tree:
+    return {"port": 17091, "ca_cert": pems.ca, "cert": pems.cert, "key": pems.key}
+
+
+def test_the_scraper_is_told_of_tls_and_of_the_name_to_verify(pems: Pems, vcap: Path) -> None:
+    """Without a name a scraper with a client certificate panics, for the whole VM."""
+    job_files = rendered(least(pems), metrics=scraped_over_tls(pems))
+    config = check(job_files, vcap)
+    path = vcap / "prom.yml"
+    path.write_text(job_files["config/prom_scraper_config.yml"])
+
+    scraper = read_yaml(path)
+    assert (scraper["scheme"], scraper["server_name"]) == ("https", "docker_cache_metrics")
+    assert config.metrics_ca_cert_file is not None
+    assert config.metrics_server_key_file is not None
+    assert config.metrics_server_key_file.read_text().strip() == pems.key.strip()
+
+
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [
+        ({"ca_cert": ""}, r"metrics\.ca_cert: missing beside metrics\.cert, metrics\.key"),
+        ({"cert": ""}, r"metrics\.cert: missing beside"),
+        ({"server_name": ""}, r"metrics\.server_name"),
+    ],
+)
+def test_half_of_tls_for_the_scraper_is_refused(lacks: Tree, says: str, pems: Pems) -> None:
+    with pytest.raises(DeploymentFails, match=says):
+        rendered(least(pems), metrics=scraped_over_tls(pems) | lacks)
 
 
 @pytest.mark.parametrize("name", ["pre-start", "post-start", "drain", "diego-docker-cache"])

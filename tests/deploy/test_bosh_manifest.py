@@ -32,6 +32,7 @@ MANIFEST: dict[str, Any] = {
         for name in (
             "diego_bbs_client",
             "loggregator_tls_agent",
+            "metric_scraper_ca",
             "mysql_server_certificate",
             "router_ssl",
             "service_cf_internal_ca",
@@ -105,6 +106,7 @@ def test_the_job_it_adds_gives_a_config_that_the_daemon_takes(manifest: Any, pem
     assert config.cloud_controller_api_url == "https://api.system-domain.example"
     assert config.admin_server_name == "docker-cache-admin"
     assert config.loggregator.loggregator_use_v2_api
+    assert config.metrics_server_cert_file is not None
     assert config.warnings == ()
 
 

@@ -97,18 +97,20 @@ def text_of(event: AppEvent) -> LineText | None:
                 f"Image cache: copied {_size(done)} of {_size(total)} of {_name(source)}"
                 f" ({100 * done // total if total else 0} %)."
             )
-        case CopyPostponed(source, failure, retry_after):
+        case CopyPostponed(source, failure, retry_after, is_private):
+            cause = why(failure, is_private=is_private)
             return _staging(
-                f"Image cache: {_name(source)} is not copied yet: {why(failure)}. The next attempt is in "
+                f"Image cache: {_name(source)} is not copied yet: {cause}. The next attempt is in "
                 f"{_duration(retry_after)}; nothing waits for it."
             )
         case ImageCached():
             return _staging(_cached(event))
-        case CopyFailed(source, failure):
+        case CopyFailed(source, failure, is_private):
+            cause = why(failure, is_private=is_private)
             return LineText(
                 SourceType.STAGING,
-                f"Image cache: {_name(source)} was not copied: {why(failure)}. "
-                "Without a copy the app runs from that registry itself, as if there were no cache.",
+                f"Image cache: {_name(source)} was not copied: {cause}. Without a copy the app runs from the "
+                "image's own registry, as if there were no cache.",
                 is_error=True,
             )
         case MigrationBegun():

@@ -112,8 +112,9 @@ class AppLogs:
         match event:
             case CopyBegun(source):
                 self._watch(key, source)
-            case CopyPostponed(source, failure):
-                if not self._is_news(self._copies.get(key) or self._watch(key, source), why(failure)):
+            case CopyPostponed(source, failure, is_private=is_private):
+                cause = why(failure, is_private=is_private)
+                if not self._is_news(self._copies.get(key) or self._watch(key, source), cause):
                     return
             case ImageCached() | CopyFailed():
                 self._copies.pop(key, None)

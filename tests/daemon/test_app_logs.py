@@ -74,7 +74,7 @@ async def test_developers_read_what_happened_to_their_images_also_while_the_agen
     failed = agent.logs(typo.guid)[-1]
     assert failed.log.payload.decode() == (
         f"Image cache: {env.source.address}/team/wbe:1 was not copied: its registry does not have it: check its "
-        "name and tag. Without a copy the app runs from that registry itself, as if there were no cache."
+        "name and tag. Without a copy the app runs from the image's own registry, as if there were no cache."
     )
     assert failed.log.type == failed.log.ERR
     assert not any(PASSWORD.encode() in each.SerializeToString() for each in agent.envelopes)

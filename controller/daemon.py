@@ -36,6 +36,7 @@ from controller.instance import (
 from controller.leadership.standing import Standing
 from controller.log_level import LogLevel
 from controller.opening import open_resources
+from controller.running_code import threads_text
 from controller.signals import EarlySignals, ReloadRequested, StopRequested, stop_after, stop_on_signal
 from controller.store.database import Database
 from controller.store.opening import open_database
@@ -44,10 +45,13 @@ from reconcile.steps import PhaseLimits
 
 log = structlog.get_logger(scope="daemon")
 
-END_WITHIN = 10.0
-"""Seconds after the loss of the lock at which the process ends, whatever still holds it up: it can change
-nothing any more, and is needed as a standby."""
+END_WITHIN = 9.5
+"""Seconds after a signal, or after the loss of the lock, at which the process ends, whatever holds it up, as
+a name server may a thread. Platforms give ten seconds; what is left undone then is as after a crash. Without
+its lock a process can change nothing any more, and is needed as a standby."""
 
+MARK_WITHIN = 1.0
+"""Seconds in which the BBS may be told at the end that this process has left nothing undone."""
 
 FLUSH_WITHIN = 1.0
 """Seconds in which the last lines for the logs of apps are sent at the end."""
@@ -81,7 +85,7 @@ async def run(
         DockerCacheError: The daemon cannot start; the text says what to do about it.
         ExceptionGroup: A loop ended.
     """
-    early = EarlySignals(read_config)
+    early = EarlySignals(read_config, _limit_ending)
     early.listen()
     try:
         async with (
@@ -99,7 +103,7 @@ async def run(
             database = file or await connect(instance, stack)
             await check_takeover(config, database)
             await instance.leadership.wait()
-            async with instance.leadership.holding(_end_soon):
+            async with instance.leadership.holding(_limit_ending):
                 should_restart = await _run_active(config, instance, database, limits, read_config)
     except asyncio.CancelledError:
         if early.request is None:
@@ -127,14 +131,16 @@ async def _run_active(
         await loops.recover(answered)
         await instance.served.open(loops.admin)
         try:
-            stop = stop_on_signal(loops.reconciler, read_config)
+            stop = stop_on_signal(loops.reconciler, read_config, _limit_ending)
             should_restart = await _run_loops(config, loops, stop, instance.leadership.standing)
         finally:
             await instance.served.close()
         if should_restart:
             instance.leadership.keep_for_next()
         elif await _leaves_nothing(opened, instance.leadership):
-            await opened.store_marker.end()
+            with suppress(TimeoutError):  # it expires by itself
+                async with asyncio.timeout(MARK_WITHIN):
+                    await opened.store_marker.end()
         return should_restart
 
 
@@ -168,7 +174,7 @@ async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]])
         opening = open_database(instance.location, run_id=instance.process.run_id)
         database = await stack.enter_async_context(opening)
         await instance.leadership.take()
-        async with instance.leadership.holding(_end_soon):
+        async with instance.leadership.holding(_limit_ending):
             working = await _work_alone(config, instance, database, work)
     working.result()
 
@@ -196,10 +202,15 @@ def _restart() -> None:
     os.kill(os.getpid(), signal.SIGHUP)
 
 
-def _end_soon() -> None:
-    """End this process with the status of a lost lock, if it does not end by itself soon."""
-    ending = threading.Timer(END_WITHIN, os._exit, [1])
-    ending.daemon = True
+def _limit_ending() -> None:
+    """End this process after some time, if it has not ended by itself, and say what has held it up."""
+
+    def end() -> None:
+        log.error("ended-by-force", after_s=END_WITHIN, threads=threads_text())
+        os._exit(1)
+
+    ending = threading.Timer(END_WITHIN, end)
+    ending.name, ending.daemon = "last-resort", True
     ending.start()
 
 
@@ -244,6 +255,7 @@ async def _run_loops(
     except* StopRequested:
         log.info("stopping")
     finally:
+        log.info("loops-ended")
         running.close()
         await reconciler.desire_removed_lrps()
         with suppress(DockerCacheError):  # the log has said why the store takes nothing

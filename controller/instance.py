@@ -62,15 +62,18 @@ async def open_instance(
         if config.debug_address is not None:
             loop = asyncio.get_running_loop()
             stack.enter_context(serve_debug(config.debug_address, log_level, loop))
+            log.info("serving", what="debug server", address=config.debug_address)
         if config.metrics_address is not None:
             tls = await asyncio.to_thread(_metrics_tls, config)
             stack.enter_context(serve_metrics(process.metrics, config.metrics_address, tls))
+            log.info("serving", what="metrics", address=config.metrics_address)
         location = await asyncio.to_thread(location_of, config)
         opening = open_leadership(config, location, process, run_id=lock_run_id or run_id)
         leadership = await stack.enter_async_context(opening)
         standing = leadership.standing
         if serves_health and config.healthcheck_address is not None:
             stack.enter_context(serve_health(config.healthcheck_address, lambda: standing.position.obstacle))
+            log.info("serving", what="health checks", address=config.healthcheck_address)
         yield Instance(
             process, location, leadership, ServedDependencies(standing, run_id, log_level=log_level)
         )

@@ -6,13 +6,14 @@ wrong with a line can cost a copy or a migration anything.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from controller.app_logs.counters import component_counters
 from controller.app_logs.sending import LogQueue
+from controller.app_tags import AppTags
 from controller.process import Process
 from controller.progress import Progress
 from reconcile.app_events import (
@@ -24,7 +25,7 @@ from reconcile.app_events import (
     CopyProgressed,
     ImageCached,
 )
-from reconcile.app_log_lines import APP_TAGS, PROCESS_TAGS, AppLogLine, text_of
+from reconcile.app_log_lines import PROCESS_TAGS, AppLogLine, text_of
 from reconcile.line_rates import LineRates
 from reconcile.lrps import AppGuid, DesiredLrp
 from reconcile.plain_causes import why
@@ -42,7 +43,6 @@ POSTPONED_INTERVAL = 1800.0
 """Seconds between two lines about a copy that must wait, as long as it is for the same cause."""
 
 MOST_EVENTS = 5_000
-MOST_APPS = 20_000
 MOST_COPIES = 5_000
 
 _NANOSECONDS = 1_000_000_000
@@ -88,23 +88,17 @@ class AppLogs:
         queue: Takes the lines.
         progress_of: Says how far the copy of a job has come.
         process: The running process.
+        tags: Those of the apps that are known.
     """
 
-    def __init__(self, queue: LogQueue, progress_of: ProgressOf, process: Process) -> None:
+    def __init__(self, queue: LogQueue, progress_of: ProgressOf, process: Process, tags: AppTags) -> None:
         self._queue, self._progress_of, self._process = queue, progress_of, process
+        self._tags = tags
         self._rates = LineRates()
-        self._tags: OrderedDict[AppGuid, Mapping[str, str]] = OrderedDict()
         self._copies: OrderedDict[tuple[JobId, AppGuid], _LongCopy] = OrderedDict()
         self._events: deque[_Happened] = deque()
         self._has_events = asyncio.Event()
         self._entries = process.metrics.app_logs.entries
-
-    def note_tags(self, app_guid: AppGuid, tags: Mapping[str, str]) -> None:
-        """Note the names and GUIDs of an app, as its task or LRP has them."""
-        self._tags[app_guid] = _only(APP_TAGS, tags)
-        self._tags.move_to_end(app_guid)
-        while len(self._tags) > MOST_APPS:
-            self._tags.popitem(last=False)
 
     def copy_event(self, app_guid: AppGuid, job_id: JobId, event: CopyEvent) -> None:
         """Tell what has happened to the copy for the staging of an app."""
@@ -142,8 +136,9 @@ class AppLogs:
 
     def lrp_event(self, lrp: DesiredLrp, event: AppEvent) -> None:
         """Tell what has happened to an LRP."""
-        self.note_tags(lrp.app_guid, lrp.metric_tags)
-        self._add(_Happened(lrp.app_guid, event, self._now(), _only(PROCESS_TAGS, lrp.metric_tags)))
+        self._tags.note(lrp.app_guid, lrp.metric_tags)
+        process_tags = {name: value for name, value in lrp.metric_tags.items() if name in PROCESS_TAGS}
+        self._add(_Happened(lrp.app_guid, event, self._now(), process_tags))
 
     def _add(self, happened: _Happened) -> None:
         """Let an event wait to be worded; of too many the oldest is dropped."""
@@ -188,7 +183,7 @@ class AppLogs:
             text=text.text,
             at=happened.at,
             is_error=text.is_error,
-            tags={**self._tags.get(happened.app_guid, {}), **happened.process_tags},
+            tags={**self._tags.of(happened.app_guid), **happened.process_tags},
         )
         self._queue.put(line)
 
@@ -225,7 +220,3 @@ class AppLogs:
 
     def _now(self) -> int:
         return int(self._process.clock() * _NANOSECONDS)
-
-
-def _only(names: Collection[str], tags: Mapping[str, str]) -> Mapping[str, str]:
-    return {name: value for name, value in tags.items() if name in names}

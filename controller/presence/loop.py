@@ -199,7 +199,7 @@ class PresenceLoop:
             image = await self._find(cache_guid)
             missing = None if image is None else await self._look(image, depth)
         except DockerCacheError as error:
-            log.info("failed-to-look-for-copy", cache_guid=cache_guid, error=str(error))
+            log.debug("failed-to-look-for-copy", cache_guid=cache_guid, error=str(error))
             missing = None
         if missing is None:
             self._postpone(cache_guid)  # nothing is known: its turn comes again
@@ -218,7 +218,7 @@ class PresenceLoop:
                 seconds = await self._follow(cache_guid)
             except DockerCacheError as error:
                 seconds = self._suspects.back_off(cache_guid)
-                log.info("failed-to-look-for-copy", cache_guid=cache_guid, error=str(error))
+                log.debug("failed-to-look-for-copy", cache_guid=cache_guid, error=str(error))
                 continue
             except BaseException:
                 self._suspects.back_off(cache_guid)

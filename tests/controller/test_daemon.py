@@ -56,4 +56,4 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
     assert standing.position.obstacle == ""
 
     assert said_before == []
-    assert [entry["event"] for entry in logs] == ["started", "stopping"]
+    assert [entry["event"] for entry in logs] == ["started", "stopping", "loops-ended"]

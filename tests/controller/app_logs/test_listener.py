@@ -10,6 +10,7 @@ from controller.app_logs import AppLogs, LogQueue
 from controller.app_logs.counters import COUNTERS, component_counters
 from controller.app_logs.listener import LOOK_INTERVAL, MOST_EVENTS, POSTPONED_INTERVAL, PROGRESS_INTERVAL
 from controller.app_logs.sending import Entry
+from controller.app_tags import AppTags
 from controller.engines.progress import CopyProgress
 from controller.metrics import Metrics
 from controller.process import Process
@@ -48,7 +49,8 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.process = Process("run", clock=lambda: self.now, monotonic=lambda: self.now)
-        self.logs = AppLogs(LogQueue(self, self.process), self.progress.get, self.process)
+        self.tags = AppTags()
+        self.logs = AppLogs(LogQueue(self, self.process), self.progress.get, self.process, self.tags)
 
     async def send(self, entries: Sequence[Entry]) -> None:
         self.taken += entries
@@ -83,7 +85,7 @@ def scene() -> Scene:
 
 
 async def test_a_line_has_the_time_of_its_event_and_the_names_of_its_app(scene: Scene) -> None:
-    scene.logs.note_tags(APP, {"app_name": "web", "space_name": "prod", "instance_id": "7"})
+    scene.tags.note(APP, {"app_name": "web", "space_name": "prod", "instance_id": "7"})
     scene.logs.copy_event(APP, JOB, CopyBegun(SOURCE))
     scene.now += 5
     (line,) = await scene.lines()

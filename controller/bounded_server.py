@@ -7,6 +7,7 @@ one where there are many, and each ends after some seconds, however slowly its p
 import contextlib
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections import OrderedDict
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from typing import TypeAlias
 
+from controller.file_values import FileValue
 from reconcile.errors import Invalid
 
 MOST_CONNECTIONS = 16
@@ -28,6 +30,10 @@ _Request: TypeAlias = "socket.socket | tuple[bytes, socket.socket]"
 """As the standard library has it; of a stream it is a socket."""
 
 
+ServerTls = FileValue[ssl.SSLContext]
+"""The certificates of a server, which are followed."""
+
+
 class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """An HTTP server whose connections are bounded in number and in time.
 
@@ -35,6 +41,7 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         address: Host and port; port 0 takes a free one.
         handler: Answers the requests of one connection.
         clock: Monotonic time in seconds.
+        tls: What each new connection uses; None for connections without TLS.
     """
 
     daemon_threads = True
@@ -46,8 +53,9 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         address: tuple[str, int],
         handler: type[BaseHTTPRequestHandler],
         clock: Callable[[], float] = time.monotonic,
+        tls: ServerTls | None = None,
     ) -> None:
-        self._clock = clock
+        self._clock, self._tls = clock, tls
         self._lock = threading.Lock()
         self._since: OrderedDict[socket.socket, float] = OrderedDict()
         self._count = 0
@@ -60,6 +68,14 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         return self._count
 
     # Called by the server itself
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Accept a connection. Its handshake is done where its request is read, in a thread of its own."""
+        accepted, peer = super().get_request()
+        if self._tls is None:
+            return accepted, peer
+        wrapped = self._tls.current().wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+        return wrapped, peer
 
     def process_request(self, request: _Request, client_address: object) -> None:
         """Answer a request in a thread of its own; the oldest one that is too many ends."""
@@ -103,20 +119,23 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 
 @contextmanager
-def serve(address: str, handler: type[BaseHTTPRequestHandler], *, key: str) -> Iterator[int]:
+def serve(
+    address: str, handler: type[BaseHTTPRequestHandler], *, key: str, tls: ServerTls | None = None
+) -> Iterator[int]:
     """Serve HTTP at "host:port" for as long as the context lasts, and yield the port.
 
     Args:
         address: Host and port.
         handler: Answers requests.
         key: Of the config, for messages.
+        tls: What connections use; None for HTTP without TLS.
 
     Raises:
         Invalid: The address cannot be listened on.
     """
     host, _, port = address.rpartition(":")
     try:
-        server = BoundedServer((host.strip("[]"), int(port)), handler)
+        server = BoundedServer((host.strip("[]"), int(port)), handler, tls=tls)
     except (OSError, OverflowError) as error:
         code = key.replace("_", "-")
         raise Invalid("config", code, f"{key}: cannot listen on {address}: {error}") from error

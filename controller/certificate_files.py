@@ -47,6 +47,8 @@ def certificate_files(config: Config) -> tuple[CertificateFile, ...]:
         *_of_loggregator(config.loggregator),
         _authorities("admin_ca_cert_file", config.admin_ca_cert_file),
         _pair("admin_server", config.admin_server_cert_file, config.admin_server_key_file),
+        _authorities("metrics_ca_cert_file", config.metrics_ca_cert_file),
+        _pair("metrics_server", config.metrics_server_cert_file, config.metrics_server_key_file),
         _pair("admin_client", config.admin_client_cert_file, config.admin_client_key_file),
     ]
     first: dict[tuple[Path, Path | None], CertificateFile] = {}

@@ -24,10 +24,13 @@ import structlog
 from controller.admin.server import ServerTls, serve_admin
 from controller.assembly import DaemonLoops, OpenResources, assemble
 from controller.assembly.leadership import Leadership
+from controller.assembly.self_checks import add_checks
 from controller.config import Config
+from controller.config_reloads import ConfigReloads
 from controller.instance import (
     TAKING_OVER,
     Instance,
+    beside,
     check_takeover,
     connect,
     open_instance,
@@ -36,6 +39,7 @@ from controller.instance import (
 from controller.leadership.standing import Standing
 from controller.log_level import LogLevel
 from controller.opening import open_resources
+from controller.running_code import threads_text
 from controller.signals import EarlySignals, ReloadRequested, StopRequested, stop_after, stop_on_signal
 from controller.store.database import Database
 from controller.store.opening import open_database
@@ -44,10 +48,13 @@ from reconcile.steps import PhaseLimits
 
 log = structlog.get_logger(scope="daemon")
 
-END_WITHIN = 10.0
-"""Seconds after the loss of the lock at which the process ends, whatever still holds it up: it can change
-nothing any more, and is needed as a standby."""
+END_WITHIN = 9.5
+"""Seconds after a signal, or after the loss of the lock, at which the process ends, whatever holds it up, as
+a name server may a thread. Platforms give ten seconds; what is left undone then is as after a crash. Without
+its lock a process can change nothing any more, and is needed as a standby."""
 
+MARK_WITHIN = 1.0
+"""Seconds in which the BBS may be told at the end that this process has left nothing undone."""
 
 FLUSH_WITHIN = 1.0
 """Seconds in which the last lines for the logs of apps are sent at the end."""
@@ -81,12 +88,13 @@ async def run(
         DockerCacheError: The daemon cannot start; the text says what to do about it.
         ExceptionGroup: A loop ended.
     """
-    early = EarlySignals(read_config)
+    reloads = ConfigReloads(read_config)
+    early = EarlySignals(reloads.read, _limit_ending)
     early.listen()
     try:
         async with (
             open_instance(
-                config, lock_run_id, serves_health=True, log_level=log_level or LogLevel(config.log_level)
+                config, lock_run_id, reloads=reloads, log_level=log_level or LogLevel(config.log_level)
             ) as instance,
             AsyncExitStack() as stack,
         ):
@@ -98,9 +106,10 @@ async def run(
                 await stack.enter_async_context(admin)
             database = file or await connect(instance, stack)
             await check_takeover(config, database)
-            await instance.leadership.wait()
-            async with instance.leadership.holding(_end_soon):
-                should_restart = await _run_active(config, instance, database, limits, read_config)
+            async with beside(instance.certificates.run()):
+                await instance.leadership.wait()
+            async with instance.leadership.holding(_limit_ending):
+                should_restart = await _run_active(config, instance, database, limits)
     except asyncio.CancelledError:
         if early.request is None:
             raise
@@ -115,26 +124,28 @@ async def _run_active(
     instance: Instance,
     database: Database,
     limits: PhaseLimits,
-    read_config: Callable[[], object],
 ) -> bool:
     async with open_resources(config, instance, database, restart=_restart) as opened:
         answered = partial(until_answered, instance, stage=TAKING_OVER)
         await answered(partial(opened.control.load, start_paused=config.start_paused))
         loops = assemble(config, opened, limits=limits)
+        add_checks(instance.checks, opened, loops, config.sync_interval)
         instance.leadership.standing.reach("")  # what it heeds is all that it waits for
         await opened.store_marker.claim()
         instance.leadership.standing.reach(TAKING_OVER)
         await loops.recover(answered)
         await instance.served.open(loops.admin)
         try:
-            stop = stop_on_signal(loops.reconciler, read_config)
+            stop = stop_on_signal(loops.reconciler, instance.process.reloads.read, _limit_ending)
             should_restart = await _run_loops(config, loops, stop, instance.leadership.standing)
         finally:
             await instance.served.close()
         if should_restart:
             instance.leadership.keep_for_next()
         elif await _leaves_nothing(opened, instance.leadership):
-            await opened.store_marker.end()
+            with suppress(TimeoutError):  # it expires by itself
+                async with asyncio.timeout(MARK_WITHIN):
+                    await opened.store_marker.end()
         return should_restart
 
 
@@ -162,13 +173,13 @@ async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]])
         CancelledError: A signal ended the work.
     """
     async with (
-        open_instance(config, None, serves_health=False, log_level=LogLevel("error")) as instance,
+        open_instance(config, None, reloads=None, log_level=LogLevel("error")) as instance,
         AsyncExitStack() as stack,
     ):
         opening = open_database(instance.location, run_id=instance.process.run_id)
         database = await stack.enter_async_context(opening)
         await instance.leadership.take()
-        async with instance.leadership.holding(_end_soon):
+        async with instance.leadership.holding(_limit_ending):
             working = await _work_alone(config, instance, database, work)
     working.result()
 
@@ -196,10 +207,15 @@ def _restart() -> None:
     os.kill(os.getpid(), signal.SIGHUP)
 
 
-def _end_soon() -> None:
-    """End this process with the status of a lost lock, if it does not end by itself soon."""
-    ending = threading.Timer(END_WITHIN, os._exit, [1])
-    ending.daemon = True
+def _limit_ending() -> None:
+    """End this process after some time, if it has not ended by itself, and say what has held it up."""
+
+    def end() -> None:
+        log.error("ended-by-force", after_s=END_WITHIN, threads=threads_text())
+        os._exit(1)
+
+    ending = threading.Timer(END_WITHIN, end)
+    ending.name, ending.daemon = "last-resort", True
     ending.start()
 
 
@@ -244,6 +260,7 @@ async def _run_loops(
     except* StopRequested:
         log.info("stopping")
     finally:
+        log.info("loops-ended")
         running.close()
         await reconciler.desire_removed_lrps()
         with suppress(DockerCacheError):  # the log has said why the store takes nothing

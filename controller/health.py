@@ -52,6 +52,9 @@ class HealthStates:
             before = self._of(exchange)
             self._set(exchange, before.failed(failure, exchange.repository, now=self._clock()))
 
+    def stated(self, exchange: Exchange, left: int) -> None:
+        """Do nothing: a registry that counts requests is well."""
+
     def probe_failed(self, exchange: Exchange, failure: Failure) -> None:
         """Note a probe that failed, which was no work of any app's and so says more than other requests."""
         self.failed(exchange, failure)
@@ -141,3 +144,6 @@ class ProbeObserver:
     def failed(self, exchange: Exchange, failure: Failure) -> None:
         """Note a probe that was refused or got no response."""
         self._states.probe_failed(exchange, failure)
+
+    def stated(self, exchange: Exchange, left: int) -> None:
+        """Do nothing: a registry that counts requests is well."""

@@ -11,8 +11,10 @@ from controller.bbs.client import open_bbs
 from controller.capi_opening import open_cloud_controller
 from controller.config import Config, LoggregatorConfig
 from controller.control import OperatorControl
+from controller.counted_requests import CountedRequests
 from controller.database_watch import DatabaseWatch
 from controller.exposed_files import exposed_files
+from controller.health import ProbeObserver
 from controller.instance import TAKING_OVER, Instance, read_journal_key, until_answered
 from controller.loggregator import AgentClient, AgentTls, Component, open_agent
 from controller.recorded_registries import advice_about, others
@@ -70,14 +72,15 @@ async def open_resources(
         marker = StoreMarker(bbs, store.store_id, metrics=process.metrics)
         instance.leadership.standing.heed(lambda: marker.obstacle)
         health = open_health(config)
-        engine = open_engine(config, store, health, lease)
+        observer = CountedRequests(health, process.metrics.registries)
+        engine = open_engine(config, store, observer, lease)
         stack.push_async_callback(engine.close)
-        probe = open_probe(config, health)
+        probe = open_probe(config, CountedRequests(ProbeObserver(health), process.metrics.registries))
         stack.push_async_callback(probe.close)
-        canary_images = open_canary_images(config, health)
+        canary_images = open_canary_images(config, observer)
         if canary_images is not None:
             stack.push_async_callback(canary_images.close)
-        notes = open_copy_notes(config, key, health, lease)
+        notes = open_copy_notes(config, key, observer, lease)
         stack.push_async_callback(notes.close)
         control = OperatorControl(store.operations)
         yield OpenResources(
@@ -92,6 +95,7 @@ async def open_resources(
             probe,
             marker,
             DatabaseWatch(database, process),
+            instance.certificates,
             await stack.enter_async_context(open_cloud_controller(config, lease=lease, process=process)),
             await _open_loggregator(config.loggregator, stack),
             restart,

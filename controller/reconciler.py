@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,11 +13,12 @@ import structlog
 
 from controller.backoff import backoff
 from controller.migration_gate import GateDependencies, MigrationGate
+from controller.migration_log import MigrationLog, image_of
 from controller.process import Process
 from controller.removed_lrps import desire_removed_lrps
 from controller.tracing import tracing
 from controller.workqueue import FIRST_BACK_OFF, Priority, WorkQueue
-from reconcile.actions import Action, BeginMigration, UpdateLogin
+from reconcile.actions import Action, BeginMigration, CacheImage, UpdateLogin
 from reconcile.app_events import AppEvent, MigrationBegun, MigrationEnded
 from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.bindings import binding_to_keep
@@ -37,7 +38,7 @@ from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.reasons import Reason
 from reconcile.records import LrpRecord
-from reconcile.references import CacheGuid, source_from_rootfs
+from reconcile.references import CacheGuid
 
 log = structlog.get_logger(scope="reconciler")
 
@@ -88,6 +89,11 @@ class Reconciler:
         app the LRP is, and what they said."""
         self.of_migrations: list[Callable[[DesiredLrp, AppEvent], None]] = []
         """Are told of each migration that begins or ends, for the app's developers."""
+        self.of_tags: list[Callable[[AppGuid, Mapping[str, str]], None]] = []
+        """Are told the metric tags of each LRP for which a copy is to be made."""
+        self.of_passes: list[Callable[[ProcessGuid, Reason], None]] = []
+        """Are told what each pass over an LRP came to, when it is over."""
+        self._migration_log = MigrationLog(rules.cache, process.clock)
         process.metrics.lrps.outdated_logins.set_function(lambda: self.gate.logins.outdated)
 
     async def recover(self) -> None:
@@ -121,20 +127,26 @@ class Reconciler:
         while True:
             key = await self._queue.take()
             with tracing():
-                await self._run_pass(key)
+                reason = await self._run_pass(key)
+            if reason is not None:
+                for listener in self.of_passes:
+                    listener(key, reason)
 
-    async def _run_pass(self, key: ProcessGuid) -> None:
+    async def _run_pass(self, key: ProcessGuid) -> Reason | None:
+        """Run one pass, and return what it came to; None where it failed, or was about a bridge."""
         started, order = time.monotonic(), self._sources.overrides.order_of(key)
         observed: Observed | None = None
         try:
             if is_bridge(key):
                 await self._look_at_orphaned_bridge(key)
-                return
+                return None
             observed = await observe(key, self._facts, self.context_of(key))
             self._first_answer = self._first_answer or self._process.monotonic()
+            self._migration_log.look(observed)
             observed = await self._keep_source(observed)
             outcome = await self._decide_and_apply(observed)
             outcome = self._note_login(observed, outcome)
+            await self._log_end(observed, outcome)
             await self._save_record(observed, outcome)
             self._report_outcome(observed, outcome)
             self._report_end(outcome)
@@ -142,9 +154,8 @@ class Reconciler:
             seconds = self._back_off(key, observed)
             self._report(key, order, Reason.CHECK_FAILED, str(error))
             self._count_error(kind_of(error))
-            log.info(
-                "failed-to-reconcile", process_guid=key, error=str(error), retry_after_s=round(seconds, 1)
-            )
+            write = log.info if self.gate.is_migrating(key) else log.debug  # many may wait for the same
+            write("failed-to-reconcile", process_guid=key, error=str(error), retry_after_s=round(seconds, 1))
         except Exception:
             self._back_off(key, observed)
             self._report(key, order, Reason.CHECK_FAILED, "internal-error: see the log")
@@ -157,6 +168,8 @@ class Reconciler:
             else:
                 priority = Priority.URGENT if self.gate.is_migrating(key) else Priority.FRESH
                 self._queue.again(key, outcome.retry_after, priority)
+            return outcome.reason
+        return None
 
     def _count_error(self, kind: FailureKind) -> None:
         self._process.metrics.lrps.passes.labels(reason=Reason.CHECK_FAILED).inc()
@@ -194,7 +207,7 @@ class Reconciler:
 
     def _ended(self, ended: Migration, reason: Reason) -> MigrationEnded:
         return MigrationEnded(
-            image=_image_of(ended.original),
+            image=image_of(ended.original),
             copy=str(self._rules.cache.image(ended.cache_guid)),
             process_type=_process_type_of(ended.original),
             goal=ended.goal,
@@ -202,6 +215,14 @@ class Reconciler:
             seconds=self._process.clock() - ended.started_at,
             renews_login=ended.renews_login,
         )
+
+    async def _log_end(self, observed: Observed, outcome: Outcome) -> None:
+        if outcome.ended is None:
+            return
+        image = None
+        with suppress(DockerCacheError):  # the store is away, and the line lacks the size
+            image = await self._sources.images.find_image(outcome.ended.cache_guid)
+        self._migration_log.ended(observed, outcome, None if image is None else image.size)
 
     def _tell(self, lrp: DesiredLrp, event: AppEvent) -> None:
         for listener in self.of_migrations:
@@ -244,7 +265,8 @@ class Reconciler:
         empty = Observed(bridge, now=self._process.clock(), process_age=self._age(), run_id="")
         outcome = await apply(action, empty, self._facts, self._ports)
         self._process.metrics.lrps.passes.labels(reason=outcome.reason).inc()
-        log.info("checked-orphaned-bridge", process_guid=bridge, reason=outcome.reason, detail=outcome.detail)
+        write = log.info if outcome.reason is Reason.ORPHANED_BRIDGE else log.debug  # the others stay
+        write("checked-orphaned-bridge", process_guid=bridge, reason=outcome.reason, detail=outcome.detail)
         self._queue.done(bridge)  # the sweep finds it again while it is there
 
     async def _decide_and_apply(self, observed: Observed) -> Outcome:
@@ -258,6 +280,9 @@ class Reconciler:
             if obstacle.reason in {Reason.CELLS_NOT_PROVEN, Reason.SIMILAR_MIGRATIONS_FAILED}:
                 self.gate.wake_waiting()  # LRPs of other cells, or of other organizations, may start
             return obstacle
+        if isinstance(action, CacheImage) and observed.lrp is not None:
+            for listener in self.of_tags:
+                listener(observed.lrp.app_guid, observed.lrp.metric_tags)
         if isinstance(action, BeginMigration):
             if self._is_overridden(action, observed.order):
                 self.gate.wake_waiting()
@@ -329,7 +354,7 @@ class Reconciler:
         if is_known and not self._sources.journal.is_durable:  # its login was not kept, and would not be now
             return replace(observed, original_source=known, is_source_found=False)
         await self._sources.original_sources.save_original_source(source)
-        log.info("found-source", process_guid=source.process_guid, cache_guid=source.cache_guid)
+        log.debug("found-source", process_guid=source.process_guid, cache_guid=source.cache_guid)
         saved = await self._sources.original_sources.find_original_source(source.process_guid)
         return replace(observed, original_source=saved, is_source_found=False)
 
@@ -393,11 +418,9 @@ class Reconciler:
             await self._sources.records.save_lrp(record)
 
     def _log_pass(self, observed: Observed, outcome: Outcome, duration: float) -> None:
+        """Log a pass for whoever looks for a fault; what it led to has lines of its own."""
         self._process.metrics.lrps.passes.labels(reason=outcome.reason).inc()
-        record = observed.record
-        has_changed = record is None or (record.reason, record.detail) != (outcome.reason, outcome.detail)
-        write = log.info if has_changed and outcome.reason not in UNREMARKABLE else log.debug
-        write(
+        log.debug(
             "reconciled",
             process_guid=observed.process_guid,
             reason=outcome.reason,
@@ -409,18 +432,13 @@ class Reconciler:
 
 def _begun(action: BeginMigration) -> MigrationBegun:
     return MigrationBegun(
-        image=_image_of(action.lrp),
+        image=image_of(action.lrp),
         process_type=_process_type_of(action.lrp),
         goal=action.goal,
         has_bridge=action.strategy is Strategy.BRIDGE,
         reason=action.reason,
         renews_login=action.renews_login,
     )
-
-
-def _image_of(lrp: DesiredLrp) -> str:
-    image = source_from_rootfs(lrp.rootfs)
-    return str(lrp.rootfs) if image is None else str(image)
 
 
 def _process_type_of(lrp: DesiredLrp) -> str:

@@ -16,6 +16,9 @@ FINISH_WITHIN = 5.0
 """Seconds that open migrations get after a signal; platforms give ten, the rest is for cancelled copies."""
 
 
+_ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
 class StopRequested(Exception):
     """The process should end."""
 
@@ -29,13 +32,17 @@ class EarlySignals:
 
     A request cancels what this process waits for, such as the lock, or its take-over.
 
+    Args:
+        read_config: Reads the config file again; what it raises keeps the daemon as it is.
+        limit_ending: Is called as soon as the process is to end.
+
     Attributes:
         request: The one that was made; None for none.
     """
 
-    def __init__(self, read_config: Callable[[], object]) -> None:
+    def __init__(self, read_config: Callable[[], object], limit_ending: Callable[[], None]) -> None:
         self.request: StopRequested | None = None
-        self._read_config = read_config
+        self._read_config, self._limit_ending = read_config, limit_ending
         self._process: asyncio.Task[object] | None = None
         self._reloading: asyncio.Future[None] | None = None
 
@@ -52,10 +59,11 @@ class EarlySignals:
         loop.add_signal_handler(signal.SIGUSR1, log.info, "ignored-signal")  # there is no circuit breaker yet
 
     def _end(self, number: signal.Signals, request: StopRequested) -> None:
+        if self.request is not None and number in _ENDING:
+            signal.raise_signal(number)  # it came before the first one was handled
         log.info("received-signal", signal=number.name)
-        loop = asyncio.get_running_loop()
-        for each in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(each)  # the next one ends the process at once
+        self._limit_ending()
+        _end_at_next(asyncio.get_running_loop())
         self.request = request
         if self._process is not None:
             self._process.cancel()
@@ -70,14 +78,32 @@ class EarlySignals:
             self._end(signal.SIGHUP, request)
 
 
-async def stop_on_signal(reconciler: Reconciler, read_config: Callable[[], object]) -> NoReturn:
+async def stop_on_signal(
+    reconciler: Reconciler, read_config: Callable[[], object], limit_ending: Callable[[], None]
+) -> NoReturn:
     """Wait for a signal that ends the process, give migrations some time to end, and raise the request.
 
     SIGUSR2 gives them all the time they need, until another signal ends the process.
+
+    Args:
+        reconciler: Whose migrations get time.
+        read_config: Reads the config file again; what it raises keeps the daemon as it is.
+        limit_ending: Is called as soon as the process is to end.
     """
     loop, signals = asyncio.get_running_loop(), asyncio.Queue[signal.Signals]()
+
+    taken = set[signal.Signals]()
+
+    def take(number: signal.Signals) -> None:
+        if number in _ENDING and taken & _ENDING:
+            signal.raise_signal(number)  # it came before the first one was handled
+        taken.add(number)
+        if number in _ENDING:
+            _end_at_next(loop)
+        signals.put_nowait(number)
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
-        loop.add_signal_handler(number, signals.put_nowait, number)
+        loop.add_signal_handler(number, take, number)
     loop.add_signal_handler(signal.SIGUSR1, reconciler.gate.reset_circuit_breaker)
     request: StopRequested | None = None
     while request is None:
@@ -86,10 +112,17 @@ async def stop_on_signal(reconciler: Reconciler, read_config: Callable[[], objec
         if number is signal.SIGUSR2:
             await _drain(reconciler, signals)
         request = await _reload(read_config) if number is signal.SIGHUP else StopRequested()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)  # the next one ends the process at once
+    limit_ending()
+    _end_at_next(loop)  # also after SIGHUP
     await reconciler.gate.finish_migrations(FINISH_WITHIN)
     raise request
+
+
+def _end_at_next(loop: asyncio.AbstractEventLoop) -> None:
+    """Let the next signal that ends the process do so at once, whatever the process is doing."""
+    for number in _ENDING:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
 
 
 async def _drain(reconciler: Reconciler, signals: asyncio.Queue[signal.Signals]) -> None:
@@ -104,7 +137,7 @@ async def _drain(reconciler: Reconciler, signals: asyncio.Queue[signal.Signals])
 
 async def _next_ending(signals: asyncio.Queue[signal.Signals]) -> None:
     """Wait for a signal that ends the process; it does not begin anew while it drains."""
-    while (number := await signals.get()) not in {signal.SIGTERM, signal.SIGINT}:
+    while (number := await signals.get()) not in _ENDING:
         log.info("ignored-signal", signal=number.name)
     log.info("received-signal", signal=number.name)
 

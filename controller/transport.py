@@ -45,13 +45,7 @@ def client_tls(ca_file: str | Path, *, cert_file: str | Path, key_file: str | Pa
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
     tls.hostname_checks_common_name = False
     _trust(tls, ca_file)
-    try:
-        tls.load_cert_chain(cert_file, key_file, password="")  # an encrypted key fails instead of asking
-    except ssl.SSLError as error:
-        detail = f"{cert_file} and {key_file}: not a certificate and its unencrypted key"
-        raise Invalid("config", "bad-certificate", detail) from error
-    except OSError as error:
-        raise _unreadable(error, cert_file, key_file) from error
+    _present(tls, cert_file, key_file)
     return tls
 
 
@@ -87,6 +81,24 @@ def client_tls_from_files(ca_file: Path, *, cert_file: Path, key_file: Path) -> 
 
     def make() -> ssl.SSLContext:
         return client_tls(ca_file, cert_file=cert_file, key_file=key_file)
+
+    return FileValue((ca_file, cert_file, key_file), make)
+
+
+def server_tls(ca_file: Path, *, cert_file: Path, key_file: Path) -> FileValue[ssl.SSLContext]:
+    """Make a context of a server whose callers must present a certificate, and follow its files; blocks.
+
+    Raises:
+        Invalid: A file is missing, unreadable or not in the right format; the detail names it.
+    """
+
+    def make() -> ssl.SSLContext:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        tls.verify_mode = ssl.CERT_REQUIRED
+        _trust(tls, ca_file)
+        _present(tls, cert_file, key_file)
+        return tls
 
     return FileValue((ca_file, cert_file, key_file), make)
 
@@ -236,6 +248,16 @@ def _trust(tls: ssl.SSLContext, ca_file: str | Path) -> None:
         raise Invalid("config", "bad-certificate", f"{ca_file}: it holds no CA certificate") from error
     except OSError as error:
         raise _unreadable(error, ca_file) from error
+
+
+def _present(tls: ssl.SSLContext, cert_file: str | Path, key_file: str | Path) -> None:
+    try:
+        tls.load_cert_chain(cert_file, key_file, password="")  # an encrypted key fails instead of asking
+    except ssl.SSLError as error:
+        detail = f"{cert_file} and {key_file}: not a certificate and its unencrypted key"
+        raise Invalid("config", "bad-certificate", detail) from error
+    except OSError as error:
+        raise _unreadable(error, cert_file, key_file) from error
 
 
 def _unreadable(error: OSError, *files: str | Path) -> Invalid:

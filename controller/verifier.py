@@ -70,5 +70,5 @@ class CopyVerifier:
             log.error("found-corrupt-copy", cache_image=str(target), error=str(error))  # noqa: TRY400
             return False
         await self._images.mark_for_verification(image.cache_guid, 0.0)
-        log.info("verified-copy", cache_image=str(target))
+        log.debug("verified-copy", cache_image=str(target))
         return True

@@ -7,7 +7,7 @@ from pathlib import Path
 from controller.canary_image import CanaryImages
 from controller.config import Config, RegistryConfig, SourceRegistryConfig, TrafficConfig, read_secret
 from controller.file_values import FileValue
-from controller.health import HealthStates, ProbeObserver
+from controller.health import HealthStates
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.platforms import LINUX_AMD64, parse_platform
@@ -120,13 +120,13 @@ def source_registries(config: Config) -> tuple[str, ...]:
     return DOCKER_HUB, *(each.address for each in named)
 
 
-def open_probe(config: Config, health: HealthStates) -> RegistryProbe:
+def open_probe(config: Config, observer: RequestObserver) -> RegistryProbe:
     """Open what probes the private registry with the daemon's own login.
 
     Its client is its own: no copy can use up the connections that the operator allows.
     """
     registries = open_registries(
-        config, timeouts=PROBE_TIMEOUTS, retries=Retries(attempts=1), observer=ProbeObserver(health)
+        config, timeouts=PROBE_TIMEOUTS, retries=Retries(attempts=1), observer=observer
     )
     return RegistryProbe(registries, config.cache_repositories)
 

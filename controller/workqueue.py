@@ -135,6 +135,11 @@ class WorkQueue(Generic[Key]):
         """The number of keys that wait, are held or come back by themselves."""
         return len(self._priorities)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no key waits to be taken, and none is held; some may come back by themselves."""
+        return not self._held and not len(self._lines)
+
     def add(self, key: Key, priority: Priority = Priority.FRESH) -> None:
         """Queue a key. With routine priority, a key that has a timer stays until its timer ends."""
         if key in self._held:

@@ -50,6 +50,9 @@ PROPERTIES: Mapping[str, tuple[str, ...]] = {
     "admin_server_name": ("admin.server_name",),
     "admin_without_tls": ("admin.without_tls",),
     "metrics_address": ("metrics.port",),
+    "metrics_ca_cert_file": ("metrics.ca_cert",),
+    "metrics_server_cert_file": ("metrics.cert",),
+    "metrics_server_key_file": ("metrics.key",),
     "loggregator": tuple(
         f"loggregator.{each}" for each in ("use_v2_api", "v2_api_port", "ca_cert", "cert", "key")
     ),

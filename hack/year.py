@@ -64,7 +64,7 @@ class Year:
         env.cache.faults.login = BasicLogin(self._users)
         env.settings |= {
             "sync_interval": "1s",
-            "log_level": "info",
+            "log_level": "debug",
             "copy_check_interval": CHECK_INTERVAL,
             "blob_check_interval": CHECK_INTERVAL,
             "copy_notes_after": "0s",

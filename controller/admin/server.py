@@ -99,6 +99,7 @@ async def serve_admin(served: ServedDependencies, address: str, tls: ServerTls |
         served.listeners.remove(report)
         await checks.enter_graceful_shutdown()
         await server.stop(CLOSE_WITHIN)
+        log.info("stopped-serving", address=address)
 
 
 def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:

@@ -3,6 +3,7 @@
 from controller.abandoned_uploads import AbandonedUploads
 from controller.app_logs import AppLogs, LogQueue
 from controller.app_placements import AppPlacements
+from controller.app_tags import AppTags
 from controller.assembly.admin_calls import RunningWork, admin_calls
 from controller.assembly.daemon_loops import DaemonLoops
 from controller.assembly.droplets import DropletParts, assemble_droplets
@@ -10,9 +11,8 @@ from controller.assembly.resources import OpenResources
 from controller.assembly.rules import rules_of
 from controller.cacher import Cacher, CacherDependencies, JobLimits
 from controller.canary import CanaryLoop, DropletPulls, Prober, UnaskedCells
-from controller.certificate_ends import CertificateEnds
-from controller.certificate_files import certificate_files
 from controller.config import Config
+from controller.control import OperatorControl
 from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
 from controller.current_stagings import CurrentStagings
@@ -27,6 +27,7 @@ from controller.notes import (
     NoteWriter,
     UnknownCopies,
 )
+from controller.pause_report import PauseReport
 from controller.presence import Intervals, PresenceDependencies, PresenceLoop, RepairRecords
 from controller.pull_login import PullLogin
 from controller.reachability import LOOKS, NullMode, Reachability
@@ -77,7 +78,7 @@ def assemble(
     login = pull_login(config)
     rules.pull_credentials = None if login is None else login.current()
     health = _health(config, opened)
-    listeners = JobListeners(coverage, index, queue)
+    listeners, tags = JobListeners(coverage, index, queue), AppTags()
     cacher = Cacher(
         CacherDependencies(
             engine=engine,
@@ -92,6 +93,7 @@ def assemble(
             listeners=listeners,
             gate=control,
             process=process,
+            app_tags=tags,
             slots=slots_of(config),
             limits=JobLimits(config.max_job_time, slowest_transfer(config)),
             failed_bytes=FailedBytesBudget(config.max_failed_bytes_per_day),
@@ -169,7 +171,8 @@ def assemble(
         reconciler.of_failing_former,
     )
     droplets = assemble_droplets(config, opened, rules, parts)
-    app_logs = _app_logs(config, opened, cacher)
+    reconciler.of_tags.append(tags.note)
+    app_logs = _app_logs(config, opened, cacher, tags)
     if app_logs is not None:
         listeners.of_stagings.append(app_logs.copy_event)
         reconciler.of_migrations.append(app_logs.lrp_event)
@@ -193,7 +196,8 @@ def assemble(
             mode=mode,
             rules=rules,
             process=process,
-            of_tags=() if app_logs is None else (app_logs.note_tags,),
+            of_tags=(tags.note,),
+            of_full_sweeps=(_pause_report(control, queue, cacher, reconciler).note_sweep,),
         ),
         sync_interval=config.sync_interval,
     )
@@ -205,7 +209,6 @@ def assemble(
 
     droplet_uses = _droplet_uses(opened, rules)
     unused = _unused_copies(config, opened, rules, droplet_uses)
-    certificates = CertificateEnds(certificate_files(config), process=process)
     work = RunningWork(
         queue=queue,
         watcher=watcher,
@@ -219,7 +222,7 @@ def assemble(
         health=health,
         droplet_uses=droplet_uses,
         unused=unused,
-        certificates=certificates,
+        certificates=opened.certificates,
         droplets=droplets.for_operators,
     )
     admin = admin_calls(config, opened, rules, work)
@@ -243,7 +246,7 @@ def assemble(
         unknown_copies=unknown,
         unused=unused,
         pull_login=PullLogin(login, use_login),
-        certificates=certificates,
+        certificates=opened.certificates,
         uploads=AbandonedUploads(engine, store.open_uploads),
         retention=Retention(store.records, after=config.record_retention, process=process),
         store_marker=opened.store_marker,
@@ -255,11 +258,20 @@ def assemble(
     )
 
 
-def _app_logs(config: Config, opened: OpenResources, cacher: Cacher) -> AppLogs | None:
+def _pause_report(
+    control: OperatorControl, queue: WorkQueue[ProcessGuid], cacher: Cacher, reconciler: Reconciler
+) -> PauseReport:
+    report = PauseReport(queue, lambda: control.is_paused, lambda: cacher.pending_jobs)
+    reconciler.of_passes.append(report.note_pass)
+    control.of_resumption.append(report.note_resumption)
+    return report
+
+
+def _app_logs(config: Config, opened: OpenResources, cacher: Cacher, tags: AppTags) -> AppLogs | None:
     if opened.loggregator is None:
         return None
     batch, process = config.loggregator.loggregator_batch_max_size, opened.process
-    return AppLogs(LogQueue(opened.loggregator, process, batch=batch), cacher.progress, process)
+    return AppLogs(LogQueue(opened.loggregator, process, batch=batch), cacher.progress, process, tags)
 
 
 def _stagings(opened: OpenResources) -> CurrentStagings | None:

@@ -8,6 +8,7 @@ from controller.app_logs import Agent
 from controller.bbs.client import BbsClient
 from controller.cacher import CopyEngine
 from controller.canary_image import CanaryImages
+from controller.certificate_ends import CertificateEnds
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.database_watch import DatabaseWatch
@@ -19,6 +20,7 @@ from controller.leadership.lease import ActiveLease
 from controller.notes import CopyNotes, ReadNotes, WrittenNotes
 from controller.process import Process
 from controller.registry.oci.platforms import parse_platform
+from controller.registry.oci.request_observer import RequestObserver
 from controller.store.opening import Store
 from controller.store_marker import StoreMarker
 from controller.wiring import SMALL_TIMEOUTS, open_registries, slots_of
@@ -91,14 +93,15 @@ class OpenResources:
     probe: Probe
     store_marker: StoreMarker
     database_watch: DatabaseWatch
+    certificates: CertificateEnds
     cloud_controller: ProcessCloudController | None = None
     loggregator: Agent | None = None
     restart: Callable[[], None] | None = None
 
 
-def open_engine(config: Config, store: Store, health: HealthStates, lease: ActiveLease) -> ProcessEngine:
-    """Open the engine that the config names; its requests show the health of registries."""
-    registries = open_registries(config, observer=health, check_active=lease.check)
+def open_engine(config: Config, store: Store, observer: RequestObserver, lease: ActiveLease) -> ProcessEngine:
+    """Open the engine that the config names; the observer is told how its requests end."""
+    registries = open_registries(config, observer=observer, check_active=lease.check)
     limits = CopyLimits(
         max_image_bytes=config.max_image_bytes,
         max_layers=config.max_layers,
@@ -120,8 +123,8 @@ def open_engine(config: Config, store: Store, health: HealthStates, lease: Activ
 
 
 def open_copy_notes(
-    config: Config, journal_key: bytes | None, health: HealthStates, lease: ActiveLease
+    config: Config, journal_key: bytes | None, observer: RequestObserver, lease: ActiveLease
 ) -> CopyNotes:
     """Open what writes and reads the notes beside copies; the journal's keys seal them."""
-    registries = open_registries(config, timeouts=SMALL_TIMEOUTS, observer=health, check_active=lease.check)
+    registries = open_registries(config, timeouts=SMALL_TIMEOUTS, observer=observer, check_active=lease.check)
     return CopyNotes(registries, config.cache_repositories, (journal_key or b"").split())

@@ -58,7 +58,7 @@ class Cacher:
                 await self._runner.interrupt(job)
             left.append((job, await self._bindings.list_bindings(job.job_id)))
         for job, bindings in left:
-            log.info("resuming-job", job=job.job_id, source_image=str(job.source))
+            log.debug("resuming-job", job=job.job_id, source_image=str(job.source))
             self._shares.note_bindings(job, bindings)
             self._queue.add_later(job.job_id, self._requests.pause_after_restart(job))
 

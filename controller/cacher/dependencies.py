@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from controller.app_tags import AppTags
 from controller.job_listeners import JobListeners
 from controller.process import Process
 from controller.progress import Progress
@@ -82,6 +83,7 @@ class CacherDependencies:
         sharing: Which sources may share a copy.
         listeners: Are told of each request for a copy, and of each job that has ended.
         failed_bytes: Keeps copies from moving ever more bytes in vain.
+        app_tags: The names of the apps that wait for copies, for log lines.
         slots: How many jobs run at the same time, and whose.
         limits: How long a job may take.
     """
@@ -99,5 +101,6 @@ class CacherDependencies:
     gate: JobGate
     process: Process
     failed_bytes: FailedBytesBudget
+    app_tags: AppTags
     slots: Slots = Slots()  # noqa: RUF009 - a frozen value
     limits: JobLimits = JobLimits()

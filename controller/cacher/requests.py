@@ -193,7 +193,7 @@ class JobRequests:
         self._note_order(job.job_id, request)
         self._note_share(job, request)
         self._queue.add_later(job.job_id, pause)
-        log.info(
+        log.debug(
             "queued-job",
             job=job.job_id,
             source_image=str(job.source),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import structlog
 
+from controller.app_tags import named
 from controller.backoff import backoff
 from controller.cacher.copying import JobCopies
 from controller.cacher.credentials import JobCredentials
@@ -17,12 +18,15 @@ from reconcile.app_events import CopyEvent, CopyFailed, CopyPostponed, ImageCach
 from reconcile.copying_ports import CopiedImage
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.failure_kinds import FailureKind, kind_of, kind_of_code
+from reconcile.lrps import AppGuid
+from reconcile.plain_causes import is_about
 from reconcile.records import MAX_ATTEMPTS, Binding, CachedImage, CacheJob, JobId, JobState, repaired_by
 
 log = structlog.get_logger(scope="cacher")
 
 RETRY_PAUSE = backoff(2.0, 300.0)  # seconds, by the number of attempts
 RATE_LIMIT_PAUSE = 60.0  # seconds, where the registry names none
+_ZSTD = "layers of zstd were copied unchanged; cells of before 2026 cannot unpack them"
 PAUSE_CHECK_INTERVAL = 60.0  # seconds between two checks whether a pause is over, besides its end
 
 
@@ -41,7 +45,7 @@ class JobRunner:
         self._cache, self._gate = dependencies.cache, dependencies.gate
         self._listeners, self._process = dependencies.listeners, dependencies.process
         self._requests, self._credentials, self._copies = requests, credentials, copies
-        self._limits = dependencies.limits
+        self._limits, self._app_tags = dependencies.limits, dependencies.app_tags
         self._waits: dict[JobId, int] = {}
         """How often in a row the attempts at a job met a registry that does not serve, or store, for now."""
         self._spent: dict[JobId, float] = {}
@@ -109,7 +113,7 @@ class JobRunner:
         for binding in bindings:
             self._listeners.postponed(binding.app_guid)
             if job.failure != failure:
-                event = CopyPostponed(str(job.source), failure, seconds)
+                event = self._postponed(job, failure, seconds)
                 self._listeners.happened(binding.requester, binding.app_guid, job.job_id, event)
         return seconds
 
@@ -188,6 +192,7 @@ class JobRunner:
         self, job: CacheJob, image: CachedImage, copied: CopiedImage | None, seconds: float
     ) -> None:
         metrics = self._process.metrics
+        bindings = await self._bindings.list_bindings(job.job_id)
         transferred = 0 if copied is None else copied.transferred
         metrics.jobs.attempts.labels(outcome="cached").inc()
         metrics.jobs.duration.observe(seconds)
@@ -207,17 +212,13 @@ class JobRunner:
             attempt=job.attempts,
             duration_s=round(seconds, 3),
             reason=job.reason,
+            detail=_ZSTD if copied is not None and copied.has_zstd_layers else "",
+            **self._whose(bindings),
         )
-        if copied is not None and copied.has_zstd_layers:
-            log.info(
-                "zstd-layers-copied",
-                job=job.job_id,
-                source_image=str(job.source),
-                detail="layers of zstd were copied unchanged; cells of before 2026 cannot unpack them",
-            )
         copy = str(self._cache.image(image.cache_guid))
         moved = None if copied is None else copied.transferred
-        await self._notify_listeners(job, ImageCached(str(job.source), copy, image.size, moved, seconds))
+        event = ImageCached(str(job.source), copy, image.size, moved, seconds)
+        self._notify_listeners(job, bindings, event)
 
     async def _postpone_or_fail(self, job: CacheJob, error: Unavailable) -> float | None:
         failure = f"{error.code}: {error.detail}"
@@ -254,11 +255,13 @@ class JobRunner:
         not_before = self._process.clock() + seconds
         await self._save(job, JobState.QUEUED, attempts=attempts, not_before=not_before, failure=failure)
         self._process.metrics.jobs.count_failure("again", kind)
-        event = CopyPostponed(str(job.source), failure, seconds)
+        event = self._postponed(job, failure, seconds)
         for binding in await self._bindings.list_bindings(job.job_id):
             self._listeners.postponed(binding.app_guid)
             self._listeners.happened(binding.requester, binding.app_guid, job.job_id, event)
-        log.info(
+        is_first = job.attempts == 1 and self._waits.get(job.job_id, 0) <= 1
+        write = log.info if is_first else log.debug  # `jobs` shows what each attempt comes to
+        write(
             "postponed-job",
             job=job.job_id,
             source_image=str(job.source),
@@ -271,8 +274,22 @@ class JobRunner:
     async def _fail(self, job: CacheJob, failure: str, kind: FailureKind) -> None:
         await self._save(job, JobState.FAILED, failure=failure)
         self._process.metrics.jobs.count_failure("failed", kind)
-        log.error("failed-to-cache-image", job=job.job_id, source_image=str(job.source), reason=failure)
-        await self._notify_listeners(job, CopyFailed(str(job.source), failure))
+        bindings = await self._bindings.list_bindings(job.job_id)
+        log.error(
+            "failed-to-cache-image",
+            job=job.job_id,
+            source_image=str(job.source),
+            reason=failure,
+            attempt=job.attempts,
+            **self._whose(bindings),
+        )
+        self._notify_listeners(job, bindings, CopyFailed(str(job.source), failure, self._is_private(failure)))
+
+    def _postponed(self, job: CacheJob, failure: str, seconds: float) -> CopyPostponed:
+        return CopyPostponed(str(job.source), failure, seconds, self._is_private(failure))
+
+    def _is_private(self, failure: str) -> bool:
+        return is_about(failure, self._cache.address)
 
     async def _save(
         self,
@@ -294,8 +311,14 @@ class JobRunner:
         await self._jobs.save_job(changed)
         return changed
 
-    async def _notify_listeners(self, job: CacheJob, event: CopyEvent) -> None:
-        for binding in await self._bindings.list_bindings(job.job_id):
+    def _whose(self, bindings: Sequence[Binding]) -> dict[str, object]:
+        """Return the names of the app that waits for a copy, of the first of several, and their number."""
+        apps = dict.fromkeys(binding.app_guid for binding in bindings if binding.app_guid)
+        first = next(iter(apps), AppGuid(""))
+        return {**named(self._app_tags.of(first)), "app_guid": first, "apps": len(apps)}
+
+    def _notify_listeners(self, job: CacheJob, bindings: Sequence[Binding], event: CopyEvent) -> None:
+        for binding in bindings:
             repaired = repaired_by(binding.requester)
             self._listeners.happened(binding.requester, binding.app_guid, job.job_id, event)
             if repaired is None:

@@ -54,7 +54,7 @@ class ShownContents:
         if shown.standing is Standing.FOREIGN:
             size = await self._engine.show(resolved, credentials, reader)
             self._metrics.jobs.shown_bytes.inc(size)
-            log.info("content-shown", job=job.job_id, source_image=str(job.source), bytes=size)
+            log.debug("content-shown", job=job.job_id, source_image=str(job.source), bytes=size)
             await self._proofs.save_proof(ContentProof(digest, reader, "", self._clock()))
         elif resolved.root_digest != digest:
             await self._engine.resolve(job.source.at(digest), credentials)
@@ -76,7 +76,7 @@ class ShownContents:
         except Unavailable:
             raise
         except DockerCacheError as error:  # the copy itself is as it should be
-            log.info("left-signatures", job=job.job_id, source_image=str(job.source), reason=str(error))
+            log.debug("left-signatures", job=job.job_id, source_image=str(job.source), reason=str(error))
             return
         if signatures is Signatures.COPIED:
-            log.info("added-signatures", job=job.job_id, source_image=str(job.source))
+            log.debug("added-signatures", job=job.job_id, source_image=str(job.source))

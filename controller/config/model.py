@@ -11,6 +11,7 @@ from controller.config.cell_address import MAX_NAME, why_cells_refuse
 from controller.config.cloud_controller import CloudControllerConfig
 from controller.config.locking import LockConfig
 from controller.config.loggregator import LoggregatorConfig
+from controller.config.metrics import MetricsConfig
 from controller.config.sections import (
     FairSharesConfig,
     FormerRegistryConfig,
@@ -47,7 +48,7 @@ _WIDE_V4, _WIDE_V6 = 16, 48
 """Lengths of prefixes below which a network holds more than one registry's hosts."""
 
 
-class Config(CloudControllerConfig, LockConfig, AdminConfig):
+class Config(MetricsConfig, CloudControllerConfig, LockConfig, AdminConfig):
     """The values of a config file."""
 
     log_level: Literal["debug", "info", "error", "fatal"] = "info"
@@ -59,11 +60,9 @@ class Config(CloudControllerConfig, LockConfig, AdminConfig):
     """Address at which the daemon shows what its tasks and threads are doing, and at which the log level can
     be read and set, "host:port". Every user of the machine may ask there, and the host must be a loopback
     address. When it is absent, nothing is shown."""
-    metrics_address: Address | None = None
-    """Address at which a scraper reads metrics, "host:port". When it is absent, no metrics are served."""
     healthcheck_address: Address | None = None
-    """Address at which /ping answers with status 200 while the process lives, and /ready while it is
-    the active instance, "host:port". When it is absent, neither is served."""
+    """Address at which /ping answers with status 200 while the process lives, /ready while it is the active
+    instance, and /health while nothing is unwell, "host:port". When it is absent, none of them is served."""
     loggregator: LoggregatorConfig = LoggregatorConfig()
     """The Loggregator agent, through which app developers and operators are told what happens to images."""
     start_paused: bool = False

@@ -132,11 +132,13 @@ class BuildFollower:
     def _retry(self, guid: BuildGuid, error: DockerCacheError) -> None:
         is_hopeless = not isinstance(error, Unavailable | Denied)
         if is_hopeless or self._is_older(guid, GIVE_UP_AFTER):
-            log.info("left-build-to-listing", build_guid=guid, error=str(error))
+            log.debug("left-build-to-listing", build_guid=guid, error=str(error))
             self._end(guid, "unanswered")
             return
         seconds = self._queue.back_off(guid, BUILD_PAUSE)
-        log.info("failed-to-follow-build", build_guid=guid, error=str(error), retry_after_s=round(seconds, 1))
+        log.debug(
+            "failed-to-follow-build", build_guid=guid, error=str(error), retry_after_s=round(seconds, 1)
+        )
 
     def _is_older(self, guid: BuildGuid, seconds: float) -> bool:
         """Whether the task of a build has ended longer ago."""

@@ -25,7 +25,7 @@ from reconcile.errors import Denied, DockerCacheError
 from reconcile.failure_kinds import FailureKind, kind_of
 from reconcile.foreign_text import mask_login
 from reconcile.lrps import AppGuid
-from reconcile.reasons import Reason
+from reconcile.reasons import AppState, Reason
 
 log = structlog.get_logger(scope="droplets")
 
@@ -157,7 +157,7 @@ class DropletReconciler:
             reason = Reason.CLOUD_CONTROLLER_DENIED if isinstance(error, Denied) else Reason.CHECK_FAILED
             self._orders.report(guid, order, reason, str(error))
             self._count_error(kind_of(error))
-            log.info(
+            log.debug(  # many may wait for the same
                 "failed-to-reconcile-droplet",
                 droplet_guid=guid,
                 error=str(error),
@@ -193,7 +193,7 @@ class DropletReconciler:
             outcome = await self.changes.apply(action, observed, api)
             if not isinstance(action, SaveDropletRecord):
                 return outcome
-            log.info(
+            log.debug(
                 "noted-droplet",
                 droplet_guid=guid,
                 phase=action.record.phase,
@@ -248,7 +248,7 @@ class DropletReconciler:
             log.info("patched-droplet", **fields)
         elif outcome.change:
             log.info("restored-droplet", **fields)
-        elif outcome.reason is not before:
+        elif outcome.reason is not before and outcome.reason.state is AppState.FAILED:
             log.info("reconciled-droplet", **fields)
         else:
             log.debug("reconciled-droplet", **fields)

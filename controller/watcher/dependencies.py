@@ -98,6 +98,7 @@ class WatcherDependencies:
         mode: Whether LRPs are migrated to their copies or back to their sources.
         of_tags: Are told the metric tags of each staging task whose image is to be copied, before that is
             requested.
+        of_full_sweeps: Are told when every LRP that runs from its source is queued.
     """
 
     bbs: WatchedBbs
@@ -117,6 +118,7 @@ class WatcherDependencies:
     rules: Rules
     process: Process
     of_tags: tuple[Callable[[AppGuid, Mapping[str, str]], None], ...] = ()
+    of_full_sweeps: tuple[Callable[[], None], ...] = ()
 
     def copy_of(self, rootfs: Rootfs) -> CacheGuid | None:
         """Return the copy that a rootfs names; None for anything else."""

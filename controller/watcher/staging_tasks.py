@@ -127,7 +127,7 @@ class StagingTasks:
         self._coverage.forget(requester)
         if dropped is not None:
             failure = start_failure(task.failure_reason)
-            log.info(
+            log.debug(
                 "dropped-binding",
                 task_guid=task.task_guid,
                 reason="staging-failed",

@@ -142,6 +142,9 @@ class Sweep:
             lrps_from_cache=len(from_cache),
             duration_s=round(duration, 3),
         )
+        if full:
+            for listener in dependencies.of_full_sweeps:
+                listener()
 
     async def _sweep_lrps(self, *, full: bool) -> tuple[set[ProcessGuid], set[ProcessGuid], bool]:
         """List the Docker LRPs that run from the cache, and all others: from their sources or former copies.

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import httpx
 
+from controller.app_tags import AppTags
 from controller.cacher import Cacher, CacherDependencies
 from controller.control import OperatorControl
 from controller.coverage import StagingCoverage
@@ -109,6 +110,7 @@ async def open_cacher(store: Store, private: str, sources: Iterable[str]) -> Asy
             gate=control,
             process=Process("bench"),
             failed_bytes=FailedBytesBudget(1 << 40),
+            app_tags=AppTags(),
             slots=SLOTS,
         )
     )

@@ -1,16 +1,34 @@
+"""Signals that end the process, or let it begin anew."""
+
 import asyncio
 import os
 import signal
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from controller.signals import EarlySignals, ReloadRequested, StopRequested
+from controller.signals import EarlySignals, ReloadRequested, StopRequested, stop_on_signal
+from reconcile.errors import Invalid
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Give the test run its handlers back."""
+    before = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
 async def test_what_waits_for_the_lock_ends_at_once(number: signal.Signals) -> None:
     """A standby has no migration that a drain would wait for."""
-    early = EarlySignals(lambda: None)
+    limited = list[str]()
+    early = EarlySignals(lambda: None, lambda: limited.append("limited"))
 
     async def wait_for_lock() -> None:
         early.listen()
@@ -20,5 +38,102 @@ async def test_what_waits_for_the_lock_ends_at_once(number: signal.Signals) -> N
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(wait_for_lock())
 
+    assert limited == ["limited"]
     assert isinstance(early.request, StopRequested)
     assert not isinstance(early.request, ReloadRequested)
+
+
+class Gate:
+    """Migrations that never end by themselves.
+
+    Attributes:
+        seconds: How long it was waited for each time.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = list[float | None]()
+        self.handlers = list[dict[signal.Signals, object]]()
+
+    def reset_circuit_breaker(self) -> None:
+        """Do nothing."""
+
+    async def finish_migrations(self, seconds: float | None) -> None:
+        self.seconds.append(seconds)
+        self.handlers.append({each: signal.getsignal(each) for each in ENDING})
+        if seconds is None:
+            await asyncio.Event().wait()
+
+
+async def ended(read_config: Callable[[], object], gate: Gate, *numbers: signal.Signals) -> StopRequested:
+    """Send signals, and give the request that they led to."""
+    limited = list[str]()
+    reconciler: Any = SimpleNamespace(gate=gate)
+    waiting = asyncio.create_task(stop_on_signal(reconciler, read_config, lambda: limited.append("limited")))
+    await asyncio.sleep(0)
+    for number in numbers:
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0.01)
+    with pytest.raises(StopRequested) as caught:
+        await waiting
+    assert limited == ["limited"]
+    return caught.value
+
+
+@pytest.mark.parametrize("number", ENDING)
+async def test_the_first_signal_gives_migrations_some_time_and_the_next_is_not_taken(
+    number: signal.Signals,
+) -> None:
+    gate = Gate()
+    request = await ended(lambda: None, gate, number)
+
+    assert not isinstance(request, ReloadRequested)
+    assert gate.seconds == [5.0]
+    assert gate.handlers == [dict.fromkeys(ENDING, signal.SIG_DFL)]
+
+
+async def test_two_signals_at_once_end_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one comes before the event loop has run what the first one asks for."""
+    raised = list[int]()
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
+    loop = asyncio.get_running_loop()
+    takers = list[Callable[[], object]]()
+    add = loop.add_signal_handler
+
+    def note(number: int, take: Callable[..., object], *arguments: object) -> None:
+        if number == signal.SIGTERM:
+            takers.append(lambda: take(*arguments))
+        add(number, take, *arguments)
+
+    monkeypatch.setattr(loop, "add_signal_handler", note)
+    reconciler: Any = SimpleNamespace(gate=Gate())
+    waiting = asyncio.create_task(stop_on_signal(reconciler, lambda: None, lambda: None))
+    await asyncio.sleep(0)
+    (taken,) = takers
+    taken()
+    taken()
+    with pytest.raises(StopRequested):
+        await waiting
+
+    assert raised == [signal.SIGTERM]
+
+
+async def test_a_drain_waits_without_a_limit_until_a_signal_ends_it() -> None:
+    gate = Gate()
+    request = await ended(lambda: None, gate, signal.SIGUSR2, signal.SIGHUP, signal.SIGTERM)
+
+    assert not isinstance(request, ReloadRequested)
+    assert gate.seconds == [None, 5.0]
+
+
+async def test_a_config_that_cannot_be_used_keeps_the_daemon_as_it_is() -> None:
+    readings = iter([Invalid("config", "bad", "no"), None])
+
+    def read_config() -> None:
+        if (problem := next(readings)) is not None:
+            raise problem
+
+    gate = Gate()
+    request = await ended(read_config, gate, signal.SIGHUP, signal.SIGHUP)
+
+    assert isinstance(request, ReloadRequested)
+    assert gate.handlers == [dict.fromkeys(ENDING, signal.SIG_DFL)], "as after any signal that ends it"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from controller.config import Config
+from controller.health import ProbeObserver
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.request import Request
 from controller.registry.http.settings import Retries, Timeouts
@@ -137,7 +138,7 @@ def test_a_slow_image_that_holds_all_connections_says_nothing_about_the_private_
         health = open_health(config)
         waits = Timeouts(connect=1.0, idle=0.2, total=5.0)
         copies = open_registries(config, timeouts=waits, retries=Retries(attempts=1), observer=health)
-        probe = open_probe(config, health)
+        probe = open_probe(config, ProbeObserver(health))
 
         def repository() -> Repository:
             return copies.repository(config.cache_repositories.image(TASK_IMAGE), None, Cancellation())

@@ -76,6 +76,7 @@ def test_each_config_key_has_properties_and_each_property_has_a_use(described: T
             "drain_timeout_in_seconds",
             "limits.memory",
             "limits.open_files",
+            "metrics.server_name",
         )
     }
 
@@ -137,7 +138,7 @@ def test_the_least_gives_a_config_with_all_defaults(pems: Pems, vcap: Path) -> N
 
 
 def test_everything_arrives_in_the_config(pems: Pems, vcap: Path) -> None:
-    config = check(rendered(everything(pems)), vcap)
+    config = check(rendered(everything(pems), metrics=scraped_over_tls(pems)), vcap)
 
     unset = {key for key in Config.model_fields if getattr(config, key) is None}
     assert unset == {"docker_socket"}  # it does not go with engine "registry"
@@ -175,6 +176,7 @@ VARIANTS: dict[str, tuple[Tree, Tree]] = {
         {
             "cache_registry": {"ca_cert": "", "client_cert": "", "client_key": "", "password": ""},
             "uaa": {"client_secret": ""},
+            "cloud_controller_api_url": "https://api.sys.example.com",
             "cache_pull_password": "",
             "registries": [{"address": "one.example", "ca_cert": "", "password": ""}],
         },
@@ -214,8 +216,9 @@ def test_the_agent_of_the_logs_of_apps_gets_what_the_family_gives_it(pems: Pems,
 
 def test_the_agent_of_the_logs_of_apps_needs_its_certificates(pems: Pems) -> None:
     for key in ("ca_cert", "cert", "key"):
-        with pytest.raises(DeploymentFails, match=rf"loggregator\.{key}"):
-            rendered(least(pems), loggregator=agent_of(pems) | {key: None})
+        for missing in (None, ""):
+            with pytest.raises(DeploymentFails, match=rf"loggregator\.{key}"):
+                rendered(least(pems), loggregator=agent_of(pems) | {key: missing})
 
 
 def test_keys_of_the_same_name_are_passed_on_as_they_are(pems: Pems) -> None:
@@ -228,7 +231,7 @@ def test_keys_of_the_same_name_are_passed_on_as_they_are(pems: Pems) -> None:
 
 
 def test_the_system_domain_of_a_link_gives_the_api(pems: Pems) -> None:
-    own = {**least(pems), **MYSQL, "uaa": {"client_secret": "uaa-secret"}}
+    own = {**least(pems), **MYSQL, "uaa": {"client_secret": "uaa-secret"}, "cloud_controller_api_url": ""}
     link = {"cloud_controller": {"system_domain": "sys.example.com"}}
 
     config = config_of(dict(render(properties(own), links=link)))
@@ -269,8 +272,44 @@ REFUSED: dict[str, tuple[Tree, str]] = {
         "diego.docker_cache.admin.server_key",
     ),
     "a UAA client and no API": ({"uaa": {"client_secret": "x"}}, "cloud_controller_api_url is missing"),
-    "a drain without an end": ({"drain_timeout_in_seconds": "forever"}, "forever"),
+    "a drain without an end": (
+        {"drain_timeout_in_seconds": "forever"},
+        "drain_timeout_in_seconds must be a whole",
+    ),
+    "a drain of less than nothing": (
+        {"drain_timeout_in_seconds": -1},
+        "drain_timeout_in_seconds must be a whole",
+    ),
+    "registries that are no list": (
+        {"registries": {"address": "one.example"}},
+        "diego.docker_cache.registries must be a list of registries, each with an address",
+    ),
+    "a registry that is a name": (
+        {"former_cache_registries": ["one.example"]},
+        "diego.docker_cache.former_cache_registries must be a list of registries, each with an address",
+    ),
+    "a registry without an address": (
+        {"registries": [{"username": "reader"}]},
+        "diego.docker_cache.registries must be a list of registries, each with an address",
+    ),
+    "a key that is a text": (
+        {"journal": {"encryption_keys": ["correct horse"]}},
+        "each key needs a label, and",
+    ),
+    "helpers that are no list": (
+        {"credential_helper_directories": "/var/vcap/packages/ecr-login/bin"},
+        "diego.docker_cache.credential_helper_directories must be a list",
+    ),
+    "memory without a unit": ({"limits": {"memory": 512}}, "limits.memory must be a size such as 1G"),
+    "no files": ({"limits": {"open_files": 0}}, "limits.open_files must be a number above 0"),
 }
+
+
+@pytest.mark.parametrize("port", [-1, 65536, "seventeen"])
+def test_a_port_of_metrics_that_is_none_ends_the_deployment(port: object, pems: Pems) -> None:
+    """What is not a number would otherwise mean that there are no metrics."""
+    with pytest.raises(DeploymentFails, match=r"metrics\.port must be a port, or 0"):
+        rendered(least(pems), metrics={"port": port})
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -353,6 +392,8 @@ def test_bpm_runs_what_the_packages_hold_and_gives_it_the_disks_it_needs(pems: P
     assert with_file["limits"] == {"memory": "1G", "open_files": 10000}
     assert (with_file["ephemeral_disk"], with_file["persistent_disk"]) == (True, True)
     assert "unsafe" not in with_file
+    limits = process({"limits": {"memory": "1.5G", "open_files": "65536"}})["limits"]
+    assert limits == {"memory": "1.5G", "open_files": 65536}, "bpm reads no number in quotes"
     assert "persistent_disk" not in process(MYSQL)
     socket = process({"engine": "docker", "docker_socket": "unix:///var/vcap/sys/run/docker/docker.sock"})
     assert socket["unsafe"]["unrestricted_volumes"] == [
@@ -375,6 +416,37 @@ def test_the_scraper_reads_the_port_and_nothing_where_there_is_none(pems: Pems, 
         "labels": {"origin": "docker_cache"},
     }
     assert rendered(least(pems), metrics={"port": 0})["config/prom_scraper_config.yml"] == ""
+
+
+def scraped_over_tls(pems: Pems) -> Tree:
+    return {"port": 17091, "ca_cert": pems.ca, "cert": pems.cert, "key": pems.key}
+
+
+def test_the_scraper_is_told_of_tls_and_of_the_name_to_verify(pems: Pems, vcap: Path) -> None:
+    """Without a name a scraper with a client certificate panics, for the whole VM."""
+    job_files = rendered(least(pems), metrics=scraped_over_tls(pems))
+    config = check(job_files, vcap)
+    path = vcap / "prom.yml"
+    path.write_text(job_files["config/prom_scraper_config.yml"])
+
+    scraper = read_yaml(path)
+    assert (scraper["scheme"], scraper["server_name"]) == ("https", "docker_cache_metrics")
+    assert config.metrics_ca_cert_file is not None
+    assert config.metrics_server_key_file is not None
+    assert config.metrics_server_key_file.read_text().strip() == pems.key.strip()
+
+
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [
+        ({"ca_cert": ""}, r"metrics\.ca_cert: missing beside metrics\.cert, metrics\.key"),
+        ({"cert": ""}, r"metrics\.cert: missing beside"),
+        ({"server_name": ""}, r"metrics\.server_name"),
+    ],
+)
+def test_half_of_tls_for_the_scraper_is_refused(lacks: Tree, says: str, pems: Pems) -> None:
+    with pytest.raises(DeploymentFails, match=says):
+        rendered(least(pems), metrics=scraped_over_tls(pems) | lacks)
 
 
 @pytest.mark.parametrize("name", ["pre-start", "post-start", "drain", "diego-docker-cache"])

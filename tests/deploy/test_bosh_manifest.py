@@ -15,6 +15,7 @@ from tests.documents import PAGES, blocks
 pytestmark = pytest.mark.usefixtures("servers")
 
 OPERATIONS = RELEASE / "operations" / "docker-cache.yml"
+ON_POSTGRES = RELEASE / "operations" / "docker-cache-postgres.yml"
 
 MANIFEST: dict[str, Any] = {
     "releases": [{"name": "diego"}, {"name": "uaa"}],
@@ -31,6 +32,7 @@ MANIFEST: dict[str, Any] = {
         for name in (
             "diego_bbs_client",
             "loggregator_tls_agent",
+            "metric_scraper_ca",
             "mysql_server_certificate",
             "router_ssl",
             "service_cf_internal_ca",
@@ -104,7 +106,34 @@ def test_the_job_it_adds_gives_a_config_that_the_daemon_takes(manifest: Any, pem
     assert config.cloud_controller_api_url == "https://api.system-domain.example"
     assert config.admin_server_name == "docker-cache-admin"
     assert config.loggregator.loggregator_use_v2_api
+    assert config.metrics_server_cert_file is not None
     assert config.warnings == ()
+
+
+def use_postgres(manifest: Any) -> None:
+    """Change the database as the ops file of that name of cf-deployment does."""
+    (group,) = (each for each in manifest["instance_groups"] if each["name"] == "database")
+    databases = {"databases": [{"name": "diego"}], "roles": [{"name": "diego"}], "port": 5524}
+    group["jobs"] = [{"name": "postgres", "properties": {"databases": databases}}]
+
+
+def test_on_postgres_the_job_and_the_server_have_the_same_database_and_role(
+    manifest: Any, pems: Pems, vcap: Path
+) -> None:
+    use_postgres(manifest)
+    apply_ops(manifest, read_yaml(ON_POSTGRES))
+    job = job_of(manifest, "scheduler", "docker_cache")
+    job_files = render(resolved(job["properties"], values_of(manifest, pems)))
+    config = load_config(put_on_vm(job_files, vcap) / "config" / "docker_cache.json")
+    server = job_of(manifest, "database", "postgres")["properties"]["databases"]
+    database, role = server["databases"][-1], server["roles"][-1]
+
+    assert config.database_url == (
+        f"postgresql://{role['name']}@sql-db.service.cf.internal:{server['port']}/{database['name']}"
+    )
+    assert config.database_ca_cert_file is None
+    assert role["password"] == job["properties"]["diego"]["docker_cache"]["sql"]["db_password"]
+    assert variables_in(read_yaml(ON_POSTGRES)) <= {each["name"] for each in manifest["variables"]}
 
 
 def test_both_sides_of_a_login_have_the_same_password(manifest: Any) -> None:

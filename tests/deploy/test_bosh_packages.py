@@ -1,6 +1,7 @@
 """What the BOSH release installs: the wheels that the lock names, and the script that installs them on a VM."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,11 +50,21 @@ def test_job_and_package_have_the_same_python() -> None:
 
 
 def packaged(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    """Run the packaging script as a compilation VM does, with the Python that runs this."""
-    script = (RELEASE / "packages" / "docker_cache" / "packaging").read_text()
+    """Run the packaging script as a compilation VM does, with the Python that runs this.
+
+    The VM has those files of the source alone that the package's spec names.
+    """
+    package = RELEASE / "packages" / "docker_cache"
+    compiled = source.parent / "compiled"
+    for pattern in read_yaml(package / "spec")["files"]:
+        for path in source.glob(pattern):
+            copy = compiled / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    script = (package / "packaging").read_text()
     return subprocess.run(
         ["bash", "-c", script.replace(PYTHON_ON_VM, sys.executable)],
-        cwd=source,
+        cwd=compiled,
         env={"PATH": os.environ["PATH"], "BOSH_INSTALL_TARGET": str(target)},
         capture_output=True,
         text=True,

@@ -19,6 +19,9 @@ class RequestObserver(Protocol):
     def failed(self, exchange: Exchange, failure: Failure) -> None:
         """Note a request that was refused or got no response."""
 
+    def stated(self, exchange: Exchange, left: int) -> None:
+        """Note how many requests are left in the rate limit of a registry, as it says."""
+
 
 class NobodyObserves:
     """The observer of requests whose outcomes nobody keeps."""
@@ -27,4 +30,7 @@ class NobodyObserves:
         """Do nothing."""
 
     def failed(self, exchange: Exchange, failure: Failure) -> None:
+        """Do nothing."""
+
+    def stated(self, exchange: Exchange, left: int) -> None:
         """Do nothing."""

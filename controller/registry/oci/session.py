@@ -18,7 +18,7 @@ from controller.registry.http.redirects import (
     is_redirected_upload,
     write_target,
 )
-from controller.registry.http.refusals import Refusal, error_from_refusal
+from controller.registry.http.refusals import Refusal, error_from_refusal, parse_remaining
 from controller.registry.http.request import Request, RequestContext
 from controller.registry.http.response import Response
 from controller.registry.http.retries import retrying
@@ -214,6 +214,9 @@ class Session:
         send = follow if reads else follow_write
         response = send(self._dependencies.pool, request, self._context)
         backoff.observe(response.status, response.headers)
+        left = parse_remaining(response.headers.get("RateLimit-Remaining"))
+        if left is not None and response.url.origin == self.base.origin:
+            self._dependencies.observer.stated(self._exchange(request.method), left)
         return response
 
     def send_urgently(self, request: Request, scopes: frozenset[str], subject: str) -> Response:

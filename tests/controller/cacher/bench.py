@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+from controller.app_tags import AppTags
 from controller.cacher import Cacher, CacherDependencies, CopyEngine, JobLimits
 from controller.control import OperatorControl
 from controller.coverage import StagingCoverage
@@ -178,6 +179,7 @@ class Bench:
     repaired: list[Callable[[CacheGuid], None]]
     metrics: Metrics
     staged: list[Callable[[AppGuid, JobId, CopyEvent], None]]
+    app_tags: AppTags
 
     async def state(self, job: CacheJob) -> JobState:
         found = await self.store.records.find_job(job.job_id)
@@ -226,6 +228,7 @@ async def open_bench(
     clock = asyncio.get_running_loop()
     listeners = JobListeners(coverage, index, queue)
     process = Process("run", clock=lambda: 1e9 + clock.time(), monotonic=clock.time)
+    app_tags = AppTags()
     cacher = Cacher(
         CacherDependencies(
             engine=engine or registries,
@@ -243,6 +246,7 @@ async def open_bench(
             slots=slots,
             limits=limits,
             failed_bytes=FailedBytesBudget(1000),
+            app_tags=app_tags,
         )
     )
     await cacher.recover()
@@ -258,6 +262,7 @@ async def open_bench(
             listeners.of_repairs,
             process.metrics,
             listeners.of_stagings,
+            app_tags,
         )
     finally:
         for task in running:

@@ -25,6 +25,7 @@ from tests.controller.cacher.bench import (
     private,
     request,
 )
+from tests.written_lines import written_lines
 
 
 async def test_a_request_becomes_a_cached_image_and_wakes_the_apps_lrps(bench: Bench) -> None:
@@ -51,6 +52,33 @@ async def test_C14_layers_that_a_cell_may_refuse_are_copied_with_a_warning(
     assert await bench.queue.take() == "p"  # it is queued after the line was written
     assert job.state is JobState.CACHED
     assert ("zstd" in capsys.readouterr().out) == has_zstd_layers
+
+
+async def test_all_of_a_copy_is_in_one_line(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whose image it was, of the first app of several, from where to where, its size and how long it took."""
+    bench.app_tags.note(APP, {"app_name": "web", "space_name": "dev", "organization_name": "acme"})
+    job = await bench.ended(await bench.cacher.request(request()))
+    await bench.queue.take()  # it is queued after the line was written
+
+    (line,) = (each for each in written_lines(capsys) if each["level"] != "debug")
+    assert job.cache_guid is not None
+    assert line["message"] == "docker-cache.cacher.cached-image"
+    expected = {
+        "app": "web",
+        "space": "dev",
+        "organization": "acme",
+        "app-guid": APP,
+        "apps": 1,
+        "source-image": str(SOURCE),
+        "cache-image": str(CACHE.image(job.cache_guid)),
+        "bytes": 10,
+        "transferred-bytes": 10,
+        "attempt": 1,
+        "reason": "staging-task",
+        "detail": "",
+    }
+    assert expected.items() <= line["data"].items()
+    assert line["data"]["duration-s"] >= 0
 
 
 async def test_two_stagings_of_one_reference_at_once_make_one_job(bench: Bench) -> None:

@@ -9,9 +9,11 @@ import pytest
 from controller.registry.http.backoff_state import BackoffState, BackoffStates, RequiredDelay
 from controller.registry.http.refusals import parse_remaining
 from controller.registry.http.settings import RegistrySettings, Retries
+from controller.registry.oci.request_observer import NobodyObserves
 from controller.registry.registries import ClientPolicy, Registries
 from controller.threads import Cancellation
 from reconcile.errors import RateLimited, Unavailable
+from reconcile.health import Exchange
 from reconcile.references import parse_image_reference
 from tests.controller.registry.conftest import MARKER, PATIENT, OpenRepository
 from tests.controller.registry.http.test_rate_limiter import Clock
@@ -219,17 +221,28 @@ def test_P17_a_short_503_is_waited_for(registry: RegistrySimulator) -> None:
     client.close()
 
 
+class Rests(NobodyObserves):
+    """Notes what registries say of their rate limits."""
+
+    def __init__(self) -> None:
+        self.stated_rests = list[tuple[str, int]]()
+
+    def stated(self, exchange: Exchange, left: int) -> None:
+        self.stated_rests.append((exchange.registry, left))
+
+
 def test_E4_a_rest_that_is_low_parks_the_next_pull_and_nothing_else(registry: RegistrySimulator) -> None:
     low = {"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "1;w=21600"}
     registry.fail("GET", "manifests", WithHeaders(low))
     client = Registries(
         {registry.address: RegistrySettings(plain_http=True, allowed_networks=(ip_network("127.0.0.0/8"),))},
-        policy=ClientPolicy(rate_limit_floor=10),
+        policy=ClientPolicy(rate_limit_floor=10, observer=(observer := Rests())),
     )
     repository = client.repository(
         parse_image_reference(f"{registry.address}/team/app:1"), None, Cancellation()
     )
     repository.fetch_manifest("1")
+    assert observer.stated_rests == [(registry.address, 1)]
 
     with pytest.raises(RateLimited) as limited:
         repository.fetch_manifest("1")

@@ -100,7 +100,7 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         mode = f"STANDS BY, changes nothing: a daemon with another store works on this BBS ({others})"
     if is_direct:
         daemon, mode = "none: this command reads the store by itself", "-"
-    stored = f"{format_count(row['images'], 'images')}, {_sizes(row)}"
+    stored = f"{format_count(row['images'], 'images')}, {describe_sizes(row)}"
     outage = row["database_outage"]
     pairs = [
         ("daemon", daemon),
@@ -124,10 +124,10 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     return pairs
 
 
-def _sizes(row: Row) -> str:
+def describe_sizes(row: Row) -> str:
     """Say how large the copies are, and what they occupy where that is known to be less."""
     distinct = row["distinct_image_bytes"]
-    if distinct is None or distinct == row["image_bytes"]:
+    if not distinct or distinct == row["image_bytes"]:
         return format_size(row["image_bytes"])
     return f"{format_size(distinct)} ({format_size(row['image_bytes'])} with shared layers counted for each)"
 
@@ -183,7 +183,7 @@ def _incomplete(row: Row) -> list[tuple[str, str]]:
 
 def _former(row: Row) -> str:
     """Describe a former private registry, and whether anything still needs it."""
-    stored = f"{format_count(row['images'], 'images')}, {_sizes(row)}"
+    stored = f"{format_count(row['images'], 'images')}, {format_size(row['image_bytes'])}"
     if not row["configured"]:
         return f"{row['address']}: {stored}; NOT CONFIGURED: list it in former_cache_registries"
     run = "runs" if row["lrps"] == 1 else "run"

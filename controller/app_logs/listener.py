@@ -100,6 +100,11 @@ class AppLogs:
         self._has_events = asyncio.Event()
         self._entries = process.metrics.app_logs.entries
 
+    @property
+    def problem(self) -> str:
+        """What keeps the agent from taking anything; empty when nothing is known to."""
+        return self._queue.problem
+
     def copy_event(self, app_guid: AppGuid, job_id: JobId, event: CopyEvent) -> None:
         """Tell what has happened to the copy for the staging of an app."""
         key = (job_id, app_guid)

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from reconcile.app_log_lines import IDENTITY_TAGS
+from reconcile.app_log_lines import APP_TAGS
 from reconcile.lrps import AppGuid
 
 MOST_APPS = 20_000
@@ -23,7 +23,7 @@ class AppTags:
 
     def note(self, app_guid: AppGuid, tags: Mapping[str, str]) -> None:
         """Note the tags of an app's task or LRP, as far as they say whose it is."""
-        self._tags[app_guid] = {name: value for name, value in tags.items() if name in IDENTITY_TAGS}
+        self._tags[app_guid] = {name: value for name, value in tags.items() if name in APP_TAGS}
         self._tags.move_to_end(app_guid)
         while len(self._tags) > MOST_APPS:
             self._tags.popitem(last=False)

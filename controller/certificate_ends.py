@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -13,6 +13,9 @@ log = structlog.get_logger(scope="certificates")
 
 LOOK_INTERVAL = 300.0
 """Seconds between two looks at the files."""
+
+URGENT_WITHIN = timedelta(days=7)
+"""Time before the end of a certificate in which this process is not well."""
 
 SAY_INTERVAL = 86_400.0
 """Seconds after which the log says again that a certificate ends."""
@@ -39,6 +42,13 @@ class CertificateEnds:
         return tuple(
             describe_end(name, end, now) for name, end in self._ends.items() if end - now < RENEW_WITHIN
         )
+
+    @property
+    def problem(self) -> str:
+        """Describe the certificates that end within days, or have ended; empty where there are none."""
+        now = datetime.fromtimestamp(self._process.clock(), UTC)
+        ends = self._ends.items()
+        return "; ".join(describe_end(name, end, now) for name, end in ends if end - now < URGENT_WITHIN)
 
     async def run(self) -> None:
         """Look at once, and then at an interval forever."""

@@ -24,10 +24,13 @@ import structlog
 from controller.admin.server import ServerTls, serve_admin
 from controller.assembly import DaemonLoops, OpenResources, assemble
 from controller.assembly.leadership import Leadership
+from controller.assembly.self_checks import add_checks
 from controller.config import Config
+from controller.config_reloads import ConfigReloads
 from controller.instance import (
     TAKING_OVER,
     Instance,
+    beside,
     check_takeover,
     connect,
     open_instance,
@@ -85,12 +88,13 @@ async def run(
         DockerCacheError: The daemon cannot start; the text says what to do about it.
         ExceptionGroup: A loop ended.
     """
-    early = EarlySignals(read_config, _limit_ending)
+    reloads = ConfigReloads(read_config)
+    early = EarlySignals(reloads.read, _limit_ending)
     early.listen()
     try:
         async with (
             open_instance(
-                config, lock_run_id, serves_health=True, log_level=log_level or LogLevel(config.log_level)
+                config, lock_run_id, reloads=reloads, log_level=log_level or LogLevel(config.log_level)
             ) as instance,
             AsyncExitStack() as stack,
         ):
@@ -102,9 +106,10 @@ async def run(
                 await stack.enter_async_context(admin)
             database = file or await connect(instance, stack)
             await check_takeover(config, database)
-            await instance.leadership.wait()
+            async with beside(instance.certificates.run()):
+                await instance.leadership.wait()
             async with instance.leadership.holding(_limit_ending):
-                should_restart = await _run_active(config, instance, database, limits, read_config)
+                should_restart = await _run_active(config, instance, database, limits)
     except asyncio.CancelledError:
         if early.request is None:
             raise
@@ -124,19 +129,19 @@ async def _run_active(
     instance: Instance,
     database: Database,
     limits: PhaseLimits,
-    read_config: Callable[[], object],
 ) -> bool:
     async with open_resources(config, instance, database, restart=_restart) as opened:
         answered = partial(until_answered, instance, stage=TAKING_OVER)
         await answered(partial(opened.control.load, start_paused=config.start_paused))
         loops = assemble(config, opened, limits=limits)
+        add_checks(instance.checks, opened, loops, config.sync_interval)
         instance.leadership.standing.reach("")  # what it heeds is all that it waits for
         await opened.store_marker.claim()
         instance.leadership.standing.reach(TAKING_OVER)
         await loops.recover(answered)
         await instance.served.open(loops.admin)
         try:
-            stop = stop_on_signal(loops.reconciler, read_config, _limit_ending)
+            stop = stop_on_signal(loops.reconciler, instance.process.reloads.read, _limit_ending)
             should_restart = await _run_loops(config, loops, stop, instance.leadership.standing)
         finally:
             await instance.served.close()
@@ -173,7 +178,7 @@ async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]])
         CancelledError: A signal ended the work.
     """
     async with (
-        open_instance(config, None, serves_health=False, log_level=LogLevel("error")) as instance,
+        open_instance(config, None, reloads=None, log_level=LogLevel("error")) as instance,
         AsyncExitStack() as stack,
     ):
         opening = open_database(instance.location, run_id=instance.process.run_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,14 +12,20 @@ import structlog
 from controller.admin.leadership import ServedDependencies
 from controller.assembly.leadership import Leadership, open_leadership
 from controller.bounded_server import ServerTls
+from controller.certificate_ends import CertificateEnds
+from controller.certificate_files import certificate_files
 from controller.config import Config, read_secret
+from controller.config_reloads import ConfigReloads, no_reloads
 from controller.database_location import location_of
 from controller.debug_server import serve_debug
-from controller.health_server import serve_health
+from controller.health_server import HealthAnswers, serve_health
 from controller.log_level import LogLevel
+from controller.loop_lag import LoopLag
+from controller.metrics.instance import Check
 from controller.metrics_server import serve_metrics
 from controller.open_files import raise_limit
 from controller.process import Process
+from controller.self_checks import SelfChecks
 from controller.store.database import Database
 from controller.store.location import Location
 from controller.store.opening import check_standby, open_database
@@ -45,20 +51,33 @@ class Instance:
     location: Location
     leadership: Leadership
     served: ServedDependencies
+    checks: SelfChecks
+    certificates: CertificateEnds
 
 
 @asynccontextmanager
 async def open_instance(
-    config: Config, lock_run_id: str | None, *, serves_health: bool, log_level: LogLevel
+    config: Config, lock_run_id: str | None, *, reloads: ConfigReloads | None, log_level: LogLevel
 ) -> AsyncIterator[Instance]:
-    """Open what a standby has too."""
+    """Open what a standby has too.
+
+    Args:
+        config: To run with.
+        lock_run_id: Of the owner of the lock; None for one of its own.
+        reloads: Of the config; None for a process that serves no health checks.
+        log_level: Of the log lines.
+    """
     run_id = str(uuid.uuid4())
-    process = Process(run_id, log_level=log_level)
+    process = Process(run_id, log_level=log_level, reloads=reloads or no_reloads())
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
     raise_limit(config)
     for warning in config.warnings:
         log.info("config-warning", detail=warning)
+    lag = LoopLag()
+    checks = SelfChecks(process.metrics.instance, lag)
+    certificates = CertificateEnds(certificate_files(config), process=process)
     async with AsyncExitStack() as stack:
+        stack.enter_context(lag.measuring())
         if config.debug_address is not None:
             loop = asyncio.get_running_loop()
             stack.enter_context(serve_debug(config.debug_address, log_level, loop))
@@ -71,12 +90,30 @@ async def open_instance(
         opening = open_leadership(config, location, process, run_id=lock_run_id or run_id)
         leadership = await stack.enter_async_context(opening)
         standing = leadership.standing
-        if serves_health and config.healthcheck_address is not None:
-            stack.enter_context(serve_health(config.healthcheck_address, lambda: standing.position.obstacle))
+        process.metrics.instance.show_reloads(process.reloads)
+        checks.add(Check.LEADERSHIP, lambda: leadership.problem)
+        checks.add(Check.CERTIFICATES, lambda: certificates.problem)
+        checks.add(Check.CONFIG, lambda: process.reloads.error)
+        stack.enter_context(checks.looking())
+        if reloads is not None and config.healthcheck_address is not None:
+            answers = HealthAnswers(lambda: standing.position.obstacle, lambda: checks.unwell)
+            stack.enter_context(serve_health(config.healthcheck_address, answers))
             log.info("serving", what="health checks", address=config.healthcheck_address)
-        yield Instance(
-            process, location, leadership, ServedDependencies(standing, run_id, log_level=log_level)
-        )
+        served = ServedDependencies(standing, run_id, log_level=log_level)
+        yield Instance(process, location, leadership, served, checks, certificates)
+
+
+@asynccontextmanager
+async def beside(loop: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run a loop as long as the block lasts; one that ends early is only logged."""
+    running = asyncio.ensure_future(loop)
+    try:
+        yield
+    finally:
+        running.cancel()
+        (ended,) = await asyncio.gather(running, return_exceptions=True)
+        if not isinstance(ended, asyncio.CancelledError):
+            log.error("loop-ended", error=str(ended))
 
 
 def _metrics_tls(config: Config) -> ServerTls | None:
@@ -110,7 +147,7 @@ async def until_answered(instance: Instance, ask: Callable[[], Awaitable[T]], *,
     while True:
         standing.reach(stage)
         try:
-            return await ask()
+            answer = await ask()
         except LeaseLost:
             raise
         except Unavailable as error:
@@ -118,7 +155,11 @@ async def until_answered(instance: Instance, ask: Callable[[], Awaitable[T]], *,
                 raise
             log.info("waiting-for-database", error=str(error))
             standing.reach(f"it waits for the database: {error}")
+            instance.checks.tell(Check.DATABASE, str(error))
             await asyncio.sleep(CONNECT_PAUSE)
+        else:
+            instance.checks.tell(Check.DATABASE, "")
+            return answer
 
 
 async def check_takeover(config: Config, database: Database) -> None:

@@ -95,6 +95,7 @@ async def open_resources(
             probe,
             marker,
             DatabaseWatch(database, process),
+            instance.certificates,
             await stack.enter_async_context(open_cloud_controller(config, lease=lease, process=process)),
             await _open_loggregator(config.loggregator, stack),
             restart,

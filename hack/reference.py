@@ -34,7 +34,7 @@ from controller.config.sections import Section
 from controller.config.values import format_duration, parse_duration
 from controller.metrics import Metrics
 from controller.metrics.families import PREFIX, Open, Reach, Values
-from hack import bosh_job
+from hack import alert_cases, alerts, bosh_job
 from hack.proto_reference import admin_api
 from reconcile.answers import RULES, Side, statuses_text
 from reconcile.phases import PHASES
@@ -45,6 +45,7 @@ PAGES = ROOT / "docs" / "pages"
 DEMO = PAGES / "tutorial" / "demo.md"
 TOUR = PAGES / "tutorial" / "tour.md"
 YEAR = PAGES / "tutorial" / "year.md"
+METRICS = PAGES / "reference" / "metrics.md"
 HA = PAGES / "how-to" / "several-instances.md"
 TIMELINES: Mapping[str, Path] = {"hack/demo": DEMO, "hack/demo --ha": HA}
 """Stories that print a timeline, and the pages that show it."""
@@ -299,14 +300,23 @@ TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "commands": (PAGES / "reference/commands.md", command_reference),
     "reasons": (PAGES / "reference/reasons.md", reasons),
     "registry-answers": (PAGES / "reference/registry-answers.md", registry_answers),
-    "metrics": (PAGES / "reference/metrics.md", metrics),
-    "metric-labels": (PAGES / "reference/metrics.md", label_values),
+    "metrics": (METRICS, metrics),
+    "metric-labels": (METRICS, label_values),
+    "alerts": (METRICS, lambda: "\n".join(alerts.table(METRICS))),
     "admin-api": (PAGES / "reference/admin-api.md", admin_api),
     "phases": (PAGES / "explanation/migration.md", phases),
     "bosh-properties": (PAGES / "how-to/bosh.md", bosh_job.differences),
     "modules": (ROOT / "CONTRIBUTING.md", modules),
 }
 """What is written from the code: the name of its marks, the page, and what writes it."""
+
+
+FILES: Mapping[Path, Callable[[], str]] = {
+    alerts.RULES: alerts.rules,
+    alert_cases.TESTS: alert_cases.tests,
+    alert_cases.SLOW_TESTS: alert_cases.slow_tests,
+}
+"""Files that are written as a whole, and what writes them."""
 
 
 def with_current_table(name: str, text: str) -> str:
@@ -379,6 +389,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for name, (page, _) in TABLES.items():
         page.write_text(with_current_table(name, page.read_text()))
+    for path, write in FILES.items():
+        path.write_text(write())
     for path in bosh_job.WRITTEN:
         path.write_text(bosh_job.with_current_part(path, path.read_text()))
     if arguments.demo:

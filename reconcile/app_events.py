@@ -34,11 +34,13 @@ class CopyPostponed:
     Attributes:
         failure: "code: detail", as a job has it.
         retry_after: Seconds.
+        is_private: Whether the failure is of the platform's own registry.
     """
 
     source: str
     failure: str
     retry_after: float
+    is_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,12 @@ class CopyFailed:
 
     Attributes:
         failure: As that of `CopyPostponed`.
+        is_private: As well.
     """
 
     source: str
     failure: str
+    is_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

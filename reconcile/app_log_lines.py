@@ -27,19 +27,11 @@ from reconcile.migrations import Goal
 from reconcile.plain_causes import why
 from reconcile.reasons import Reason
 
-IDENTITY_TAGS = frozenset(
-    {
-        "app_id",
-        "app_name",
-        "space_id",
-        "space_name",
-        "organization_id",
-        "organization_name",
-        "process_id",
-        "process_type",
-    }
-)
+APP_TAGS = frozenset({"app_id", "app_name", "space_id", "space_name", "organization_id", "organization_name"})
 """The metric tags of a task or an LRP that say whose log a line is in."""
+
+PROCESS_TAGS = frozenset({"process_id", "process_type"})
+"""The metric tags of an LRP that say which process of its app a line is about."""
 
 _MAX_NAME = 300
 """Characters of an image reference or a process type that are shown."""
@@ -105,18 +97,20 @@ def text_of(event: AppEvent) -> LineText | None:
                 f"Image cache: copied {_size(done)} of {_size(total)} of {_name(source)}"
                 f" ({100 * done // total if total else 0} %)."
             )
-        case CopyPostponed(source, failure, retry_after):
+        case CopyPostponed(source, failure, retry_after, is_private):
+            cause = why(failure, is_private=is_private)
             return _staging(
-                f"Image cache: {_name(source)} is not copied yet: {why(failure)}. The next attempt is in "
+                f"Image cache: {_name(source)} is not copied yet: {cause}. The next attempt is in "
                 f"{_duration(retry_after)}; nothing waits for it."
             )
         case ImageCached():
             return _staging(_cached(event))
-        case CopyFailed(source, failure):
+        case CopyFailed(source, failure, is_private):
+            cause = why(failure, is_private=is_private)
             return LineText(
                 SourceType.STAGING,
-                f"Image cache: {_name(source)} was not copied: {why(failure)}. "
-                "Without a copy the app runs from that registry itself, as if there were no cache.",
+                f"Image cache: {_name(source)} was not copied: {cause}. Without a copy the app runs from the "
+                "image's own registry, as if there were no cache.",
                 is_error=True,
             )
         case MigrationBegun():

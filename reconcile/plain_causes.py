@@ -9,22 +9,37 @@ from collections.abc import Mapping
 from reconcile.errors import ErrorCode
 
 
-def why(failure: str) -> str:
+def why(failure: str, *, is_private: bool = False) -> str:
     """Say in plain words why a copy was not made.
 
     Args:
         failure: "code: detail", as a job has it; only its codes are read.
+        is_private: Whether it is of the platform's own registry, as `is_about` says.
     """
-    return _CAUSES.get(_code_of(failure), "something went wrong that the platform's operators can look up")
+    code, _ = _last(failure)
+    if is_private and code not in _OF_NO_REGISTRY:
+        return _PRIVATE
+    return _CAUSES.get(code, "something went wrong that the platform's operators can look up")
 
 
-def _code_of(failure: str) -> str:
-    """Read the code that says most: an end to all attempts names that of the last one, and others follow."""
+def is_about(failure: str, registry: str) -> bool:
+    """Whether a failure is of a registry: its detail begins with what was asked there.
+
+    Args:
+        failure: "code: detail", as a job has it.
+        registry: Host, with its port where it has one.
+    """
+    _, detail = _last(failure)
+    return detail.startswith(tuple(f"{registry}{end}" for end in "/: ")) or detail == registry
+
+
+def _last(failure: str) -> tuple[str, str]:
+    """Read the code that says most, and its detail: an end to all attempts has those of the last one."""
     code, rest = _split(failure)
     if code == ErrorCode.GAVE_UP:
         code, rest = _split(rest.partition(", last ")[2] or code)
-    inner, _ = _split(rest)
-    return inner if code == ErrorCode.SOURCE_UNREACHABLE and inner in _CAUSES else code
+    inner, inner_rest = _split(rest)
+    return (inner, inner_rest) if code == ErrorCode.SOURCE_UNREACHABLE and inner in _CAUSES else (code, rest)
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -86,3 +101,19 @@ _CAUSES: Mapping[str, str] = {
     "not-wanted": "its staging failed",
 }
 """By code. One that is missing here is for operators."""
+
+_OF_NO_REGISTRY = frozenset(
+    {
+        ErrorCode.CANNOT_RUN_ON_CELLS,
+        ErrorCode.CREDENTIALS_LOST,
+        ErrorCode.FAILED_BYTES,
+        ErrorCode.NO_ECR_EXCHANGE,
+        ErrorCode.TOOK_TOO_LONG,
+        "image-too-large",
+        "manifest-too-large",
+        "index-too-large",
+        "too-many-layers",
+        "not-wanted",
+    }
+)
+"""Codes that say nothing of a registry, whichever one was asked."""

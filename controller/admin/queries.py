@@ -106,6 +106,7 @@ def _running(dependencies: AdminDependencies) -> pb.StatusResponse:
         ],
         store_id=daemon.store_marker.store,
         other_stores=daemon.store_marker.others,
+        config_error=daemon.process.reloads.error,
     )
 
 

@@ -6,7 +6,7 @@ wrong with a line can cost a copy or a migration anything.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -21,12 +21,14 @@ from reconcile.app_events import (
     CopyBegun,
     CopyEvent,
     CopyFailed,
+    CopyPostponed,
     CopyProgressed,
     ImageCached,
 )
-from reconcile.app_log_lines import AppLogLine, text_of
+from reconcile.app_log_lines import PROCESS_TAGS, AppLogLine, text_of
 from reconcile.line_rates import LineRates
 from reconcile.lrps import AppGuid, DesiredLrp
+from reconcile.plain_causes import why
 from reconcile.records import JobId
 
 log = structlog.get_logger(scope="app-logs")
@@ -35,7 +37,10 @@ LOOK_INTERVAL = 15.0
 """Seconds between two looks at copies that are under way."""
 
 PROGRESS_INTERVAL = 30.0
-"""Seconds between two lines about one copy."""
+"""Seconds between two lines about how far one copy is."""
+
+POSTPONED_INTERVAL = 1800.0
+"""Seconds between two lines about a copy that must wait, as long as it is for the same cause."""
 
 MOST_EVENTS = 5_000
 MOST_COPIES = 5_000
@@ -47,19 +52,33 @@ ProgressOf = Callable[[JobId], Progress | None]
 
 @dataclass
 class _LongCopy:
-    """A copy that is under way for the staging of an app."""
+    """A copy that is under way for the staging of an app.
+
+    Attributes:
+        told_at: When a line said how far it is, in seconds of a clock that nobody sets.
+        cause: Why it must wait, as was told last.
+        cause_told_at: When that was told.
+    """
 
     source: str
     told_at: float
+    cause: str = ""
+    cause_told_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Happened:
-    """An event, and when it happened in nanoseconds since 1970."""
+    """An event.
+
+    Attributes:
+        at: When it happened in nanoseconds since 1970.
+        process_tags: Say which process of the app it is about, where that is known.
+    """
 
     app_guid: AppGuid
     event: AppEvent
     at: int
+    process_tags: Mapping[str, str]
 
 
 class AppLogs:
@@ -81,32 +100,58 @@ class AppLogs:
         self._has_events = asyncio.Event()
         self._entries = process.metrics.app_logs.entries
 
+    @property
+    def problem(self) -> str:
+        """What keeps the agent from taking anything; empty when nothing is known to."""
+        return self._queue.problem
+
     def copy_event(self, app_guid: AppGuid, job_id: JobId, event: CopyEvent) -> None:
         """Tell what has happened to the copy for the staging of an app."""
         key = (job_id, app_guid)
         match event:
             case CopyBegun(source):
-                self._copies[key] = _LongCopy(source, self._process.monotonic())
-                while len(self._copies) > MOST_COPIES:
-                    self._copies.popitem(last=False)
+                self._watch(key, source)
+            case CopyPostponed(source, failure, is_private=is_private):
+                cause = why(failure, is_private=is_private)
+                if not self._is_news(self._copies.get(key) or self._watch(key, source), cause):
+                    return
             case ImageCached() | CopyFailed():
                 self._copies.pop(key, None)
             case _:
                 pass
         self.happened(app_guid, event)
 
+    def _watch(self, key: tuple[JobId, AppGuid], source: str) -> _LongCopy:
+        copy = self._copies[key] = _LongCopy(source, self._process.monotonic())
+        while len(self._copies) > MOST_COPIES:
+            self._copies.popitem(last=False)
+        return copy
+
+    def _is_news(self, copy: _LongCopy, cause: str) -> bool:
+        """Whether a copy must wait for another cause than it was told last, or for the same one for long."""
+        now = self._process.monotonic()
+        if cause == copy.cause and now - copy.cause_told_at < POSTPONED_INTERVAL:
+            return False
+        copy.cause, copy.cause_told_at = cause, now
+        return True
+
     def happened(self, app_guid: AppGuid, event: AppEvent) -> None:
-        """Tell what has happened to an app; of too many that wait to be worded the oldest is dropped."""
-        self._events.append(_Happened(app_guid, event, self._now()))
-        while len(self._events) > MOST_EVENTS:
-            self._events.popleft()
-            self._entries.labels(outcome="dropped").inc()
-        self._has_events.set()
+        """Tell what has happened to an app as a whole."""
+        self._add(_Happened(app_guid, event, self._now(), {}))
 
     def lrp_event(self, lrp: DesiredLrp, event: AppEvent) -> None:
         """Tell what has happened to an LRP."""
         self._tags.note(lrp.app_guid, lrp.metric_tags)
-        self.happened(lrp.app_guid, event)
+        process_tags = {name: value for name, value in lrp.metric_tags.items() if name in PROCESS_TAGS}
+        self._add(_Happened(lrp.app_guid, event, self._now(), process_tags))
+
+    def _add(self, happened: _Happened) -> None:
+        """Let an event wait to be worded; of too many the oldest is dropped."""
+        self._events.append(happened)
+        while len(self._events) > MOST_EVENTS:
+            self._events.popleft()
+            self._entries.labels(outcome="dropped").inc()
+        self._has_events.set()
 
     async def run(self) -> None:
         """Word what happens, and send it, forever."""
@@ -143,7 +188,7 @@ class AppLogs:
             text=text.text,
             at=happened.at,
             is_error=text.is_error,
-            tags=self._tags.of(happened.app_guid),
+            tags={**self._tags.of(happened.app_guid), **happened.process_tags},
         )
         self._queue.put(line)
 

@@ -60,6 +60,8 @@ class LogQueue:
         self._lines: deque[AppLogLine] = deque()
         self._counters: dict[str, ComponentCounter] = {}
         self._has_entries = asyncio.Event()
+        self.problem = ""
+        """What keeps the agent from taking anything; empty when nothing is known to."""
         metrics = process.metrics
         self._outcomes, self._agent_up = metrics.app_logs.entries, metrics.app_logs.agent_up
         metrics.app_logs.waiting.set_function(lambda: self._waiting)
@@ -129,6 +131,7 @@ class LogQueue:
         except DockerCacheError as error:
             self._put_back(counters, lines)
             self._agent_up.set(0)
+            self.problem = str(error)
             return error
         except Exception:
             self._outcomes.labels(outcome="refused").inc(len(entries))
@@ -139,6 +142,7 @@ class LogQueue:
             raise
         self._outcomes.labels(outcome="sent").inc(len(entries))
         self._agent_up.set(1)
+        self.problem = ""
         return None
 
     def _put_back(self, counters: Mapping[str, ComponentCounter], lines: Sequence[AppLogLine]) -> None:

@@ -11,8 +11,6 @@ from controller.assembly.resources import OpenResources
 from controller.assembly.rules import rules_of
 from controller.cacher import Cacher, CacherDependencies, JobLimits
 from controller.canary import CanaryLoop, DropletPulls, Prober, UnaskedCells
-from controller.certificate_ends import CertificateEnds
-from controller.certificate_files import certificate_files
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.copy_uses import CopyUses
@@ -211,7 +209,6 @@ def assemble(
 
     droplet_uses = _droplet_uses(opened, rules)
     unused = _unused_copies(config, opened, rules, droplet_uses)
-    certificates = CertificateEnds(certificate_files(config), process=process)
     work = RunningWork(
         queue=queue,
         watcher=watcher,
@@ -225,7 +222,7 @@ def assemble(
         health=health,
         droplet_uses=droplet_uses,
         unused=unused,
-        certificates=certificates,
+        certificates=opened.certificates,
         droplets=droplets.for_operators,
     )
     admin = admin_calls(config, opened, rules, work)
@@ -249,7 +246,7 @@ def assemble(
         unknown_copies=unknown,
         unused=unused,
         pull_login=PullLogin(login, use_login),
-        certificates=certificates,
+        certificates=opened.certificates,
         uploads=AbandonedUploads(engine, store.open_uploads),
         retention=Retention(store.records, after=config.record_retention, process=process),
         store_marker=opened.store_marker,

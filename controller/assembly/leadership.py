@@ -66,6 +66,14 @@ class Leadership:
                 lambda: election.last_error and f"it cannot take the lock: {election.last_error}"
             )
 
+    @property
+    def problem(self) -> str:
+        """Say what keeps this process from its part in the election; a standby that waits has no problem."""
+        if self.lease.lost:
+            return f"it is not active any more: {self.lease.lost}"
+        error = "" if self._election is None else self._election.last_error
+        return error and f"it cannot take the lock: {error}"
+
     async def wait(self) -> None:
         """Return when this process is active; without a lock that is at once."""
         if self._election is None:

@@ -8,6 +8,7 @@ from controller.app_logs import Agent
 from controller.bbs.client import BbsClient
 from controller.cacher import CopyEngine
 from controller.canary_image import CanaryImages
+from controller.certificate_ends import CertificateEnds
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.database_watch import DatabaseWatch
@@ -92,6 +93,7 @@ class OpenResources:
     probe: Probe
     store_marker: StoreMarker
     database_watch: DatabaseWatch
+    certificates: CertificateEnds
     cloud_controller: ProcessCloudController | None = None
     loggregator: Agent | None = None
     restart: Callable[[], None] | None = None

@@ -19,6 +19,7 @@ from reconcile.copying_ports import CopiedImage
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.failure_kinds import FailureKind, kind_of, kind_of_code
 from reconcile.lrps import AppGuid
+from reconcile.plain_causes import is_about
 from reconcile.records import MAX_ATTEMPTS, Binding, CachedImage, CacheJob, JobId, JobState, repaired_by
 
 log = structlog.get_logger(scope="cacher")
@@ -112,7 +113,7 @@ class JobRunner:
         for binding in bindings:
             self._listeners.postponed(binding.app_guid)
             if job.failure != failure:
-                event = CopyPostponed(str(job.source), failure, seconds)
+                event = self._postponed(job, failure, seconds)
                 self._listeners.happened(binding.requester, binding.app_guid, job.job_id, event)
         return seconds
 
@@ -254,7 +255,7 @@ class JobRunner:
         not_before = self._process.clock() + seconds
         await self._save(job, JobState.QUEUED, attempts=attempts, not_before=not_before, failure=failure)
         self._process.metrics.jobs.count_failure("again", kind)
-        event = CopyPostponed(str(job.source), failure, seconds)
+        event = self._postponed(job, failure, seconds)
         for binding in await self._bindings.list_bindings(job.job_id):
             self._listeners.postponed(binding.app_guid)
             self._listeners.happened(binding.requester, binding.app_guid, job.job_id, event)
@@ -282,7 +283,13 @@ class JobRunner:
             attempt=job.attempts,
             **self._whose(bindings),
         )
-        self._notify_listeners(job, bindings, CopyFailed(str(job.source), failure))
+        self._notify_listeners(job, bindings, CopyFailed(str(job.source), failure, self._is_private(failure)))
+
+    def _postponed(self, job: CacheJob, failure: str, seconds: float) -> CopyPostponed:
+        return CopyPostponed(str(job.source), failure, seconds, self._is_private(failure))
+
+    def _is_private(self, failure: str) -> bool:
+        return is_about(failure, self._cache.address)
 
     async def _save(
         self,

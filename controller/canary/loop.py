@@ -95,12 +95,15 @@ class CanaryLoop:
         """How often the login with which cells pull has changed."""
         self._listener: ProofListener | None = None
         self._droplet_listeners: list[Callable[[], None]] = []
-        process.metrics.migrations.cells_not_proven.set_function(
-            lambda: self._count_not_proven(lambda login: login is CanaryLogin.CELLS)
-        )
+        process.metrics.migrations.cells_not_proven.set_function(lambda: self.not_proven)
         process.metrics.migrations.foreign_logins_not_proven.set_function(
             lambda: self._count_not_proven(lambda login: login is not CanaryLogin.CELLS)
         )
+
+    @property
+    def not_proven(self) -> int:
+        """The number of sets of placement tags whose cells are not known to pull, though a canary has run."""
+        return self._count_not_proven(lambda login: login is CanaryLogin.CELLS)
 
     @property
     def proofs(self) -> Mapping[frozenset[str], PullProof]:
@@ -299,7 +302,7 @@ class CanaryLoop:
         """Count the questions that no canary has answered with yes, although one has run."""
         return sum(
             is_counted(question.login) and not proof.is_proven and (proof.failures > 0 or proof.is_spoiled)
-            for question, proof in self._proofs.items()
+            for question, proof in tuple(self._proofs.items())  # read by scrapes, too
         )
 
 

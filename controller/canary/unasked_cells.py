@@ -13,6 +13,11 @@ class UnaskedCells:
     """Cells for which no canary can be made, and that are taken to pull."""
 
     @property
+    def not_proven(self) -> int:
+        """No cells are known that cannot pull."""
+        return 0
+
+    @property
     def proofs(self) -> Mapping[frozenset[str], PullProof]:
         """Nothing is known of them."""
         return {}

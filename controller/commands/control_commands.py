@@ -117,6 +117,9 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         pinned = format_count(row["pinned_apps"], "apps")
         pairs.append(("pinned", f"{pinned} pinned to source by an operator"))
     pairs += cloud_controller_pairs(row["cloud_controller"])
+    if row["config_error"]:
+        refused = " ".join(row["config_error"].split())
+        pairs.append(("config", f"REFUSED when it was last read again, the former one is in use: {refused}"))
     pairs += [("certificate", warning) for warning in row["certificate_warnings"]]
     return pairs
 

@@ -61,8 +61,8 @@ class Config(MetricsConfig, CloudControllerConfig, LockConfig, AdminConfig):
     be read and set, "host:port". Every user of the machine may ask there, and the host must be a loopback
     address. When it is absent, nothing is shown."""
     healthcheck_address: Address | None = None
-    """Address at which /ping answers with status 200 while the process lives, and /ready while it is
-    the active instance, "host:port". When it is absent, neither is served."""
+    """Address at which /ping answers with status 200 while the process lives, /ready while it is the active
+    instance, and /health while nothing is unwell, "host:port". When it is absent, none of them is served."""
     loggregator: LoggregatorConfig = LoggregatorConfig()
     """The Loggregator agent, through which app developers and operators are told what happens to images."""
     start_paused: bool = False

@@ -82,9 +82,7 @@ class PresenceLoop:
         self.repairs = Repairs(dependencies)
         metrics = dependencies.process.metrics
         metrics.copies.incomplete.set_function(lambda: len(self._incomplete))
-        metrics.copies.lost.set_function(
-            lambda: sum(bool(check.lost_since) for check in self._incomplete.values())
-        )
+        metrics.copies.lost.set_function(lambda: self.lost)
 
     def close(self) -> None:
         """Stop all timers."""
@@ -138,6 +136,11 @@ class PresenceLoop:
     def _queue_look(self, cache_guid: CacheGuid, after: float) -> None:
         self._queued.add(cache_guid)
         self._suspects.add_later(cache_guid, after)
+
+    @property
+    def lost(self) -> int:
+        """The number of copies of which something is missing that no known source can send."""
+        return sum(bool(check.lost_since) for check in tuple(self._incomplete.values()))
 
     async def run(self) -> None:
         """Look after copies forever."""

@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 
 from controller.assembly import DaemonLoops, OpenResources, assemble
 from controller.bbs.client import BbsClient, open_bbs
+from controller.certificate_ends import CertificateEnds
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.database_watch import DatabaseWatch
@@ -266,6 +267,7 @@ class Scene:
             Unprobed(),
             StoreMarker(self.client, self.store.store_id, metrics=process.metrics, clock=loop.time),
             DatabaseWatch(UnwatchedDatabase(), process),
+            CertificateEnds((), process=process),
         )
         loops = assemble(self.config, opened, limits=self.limits)
         self.queue = loops.queue

@@ -26,7 +26,16 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
         slots=1, run=never, keep_bridges_fresh=never, desire_removed_lrps=nothing, save=nothing
     )
     config: Any = SimpleNamespace(workers=1)
-    names = ("watcher", "cacher", "reconciler", "health", "presence", "unknown_copies", "unused")
+    names = (
+        "watcher",
+        "cacher",
+        "reconciler",
+        "health",
+        "store_counts",
+        "presence",
+        "unknown_copies",
+        "unused",
+    )
     running = dict.fromkeys(
         (
             *names,

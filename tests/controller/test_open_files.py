@@ -10,6 +10,7 @@ from controller.admin.server import MAX_CONNECTIONS
 from controller.config import Config
 from controller.open_files import needed_files
 from controller.registry.http.idle_connections import MOST_IDLE
+from tests.documents import PAGES
 
 PROGRAM = """
 import resource, sys
@@ -54,3 +55,11 @@ def test_the_limit_is_raised_as_far_as_is_needed_and_allowed(*, is_enough: bool)
     assert int(limit) == min(needed, hard)
     assert [line for line in logged if "open-files-limit-too-low" in line] == ([] if is_enough else logged)
     assert bool(logged) is not is_enough
+
+
+def test_the_page_on_capacity_has_the_number_of_the_default_settings() -> None:
+    page = (PAGES / "how-to" / "capacity.md").read_text()
+    default = needed_files(config(4, 8))
+
+    assert f"{default:,} may be open with the default settings" in page
+    assert f"Each of `max_copies` adds {needed_files(config(5, 8)) - default}." in page

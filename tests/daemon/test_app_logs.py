@@ -9,17 +9,18 @@ from controller.app_logs.counters import COUNTERS
 from tests.daemon.environment import Environment, open_environment
 from tests.daemon.operator import Operator
 from tests.simulators import images
+from tests.simulators.cloud_controller import App
 from tests.simulators.loggregator import Agent, cf_logs, cf_push, serve_agent
 from tests.simulators.recipes import Image
 
-FIRST = images.image([images.layer(1000, n) for n in range(2)])
-SECOND = images.image([images.layer(1000, n) for n in range(2, 4)])
+SAMPLE = images.image([images.layer(1000, n) for n in range(2)])
+PASSWORD = "marker-of-a-password"
 
 
 @pytest.fixture
 async def env(tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(tmp_path, start_delay=0.1, pulls=False, converge_interval=1.0) as opened:
-        opened.settings["sync_interval"] = "1s"
+        opened.settings |= {"sync_interval": "1s", "drain_delay": "0s"}
         yield opened
 
 
@@ -30,28 +31,33 @@ async def agent(env: Environment) -> AsyncIterator[Agent]:
         yield agent
 
 
-async def test_developers_read_of_the_copy_the_migration_and_the_restore(
+async def push_misspelled(env: Environment) -> App:
+    app = env.cloud.create("typo", Image(f"{env.source.address}/team/wbe:1", "somebody", PASSWORD))
+    await env.cloud.stage(app)
+    return app
+
+
+async def test_developers_read_what_happened_to_their_images_also_while_the_agent_was_away(
     env: Environment, agent: Agent
 ) -> None:
+    await agent.stop()
     daemon = await env.started_daemon()
-    reference = env.source.push("team/web", "1", FIRST)
-    app = await env.push_app("web", Image(reference))
-    await env.replaced(app)
-    cached = await agent.until(" is cached as ", app_guid=app.guid)
-    await agent.until("instances run from ", app_guid=app.guid)
-    await Operator(env).reads("restore", "--app", app.guid, "--yes")
-    await agent.until("instances run from the image's own registry again", app_guid=app.guid)
-    await daemon.stop()
+    reference = env.source.push("team/web", "1", SAMPLE)
+    web = await env.push_app("web", Image(reference, "somebody", PASSWORD))
+    await env.replaced(web)
+    assert agent.envelopes == []  # and nothing has waited for it
+    await agent.start()
+    await agent.until("instances run from ", app_guid=web.guid)
+    typo = await push_misspelled(env)
+    await agent.until("was not copied", app_guid=typo.guid)
+    await Operator(env).reads("restore", "--app", web.guid, "--yes")
+    await agent.until("instances run from the image's own registry again", app_guid=web.guid)
+    assert await daemon.stop() == 0
 
-    expected = {"source_type": "STG", "origin": "docker_cache", "app_id": app.guid, "app_name": "web"}
-    assert expected.items() <= dict(cached.tags).items()
-    begun, kept, *_ = cf_push(agent.logs(app.guid))
-    assert begun == f"   Image cache: copying {reference} to the platform's registry."
-    assert kept.startswith(f"   Image cache: {reference} is cached as {env.cache.address}/")
-    told = [line.partition("+0000 ")[2] for line in cf_logs(agent.logs(app.guid))]
+    told = [line.partition("+0000 ")[2] for line in cf_logs(agent.logs(web.guid))]
     starts = (
-        "[STG/0] OUT Image cache: copying",
-        f"[STG/0] OUT Image cache: {reference} is cached",
+        f"[STG/0] OUT Image cache: copying {reference} to the platform's registry.",
+        f"[STG/0] OUT Image cache: {reference} is cached as {env.cache.address}/",
         "[CELL/0] OUT Image cache: the app's instances are replaced by ones that run the same image",
         f"[CELL/0] OUT Image cache: the app's instances run from {env.cache.address}/",
         "[CELL/0] OUT Image cache: the app's instances are replaced by ones that run from the image's own",
@@ -59,39 +65,22 @@ async def test_developers_read_of_the_copy_the_migration_and_the_restore(
     )
     assert len(told) == len(starts)
     assert all(line.startswith(start) for line, start in zip(told, starts, strict=True)), told
-    totals = agent.totals("docker_cache")
-    assert totals == {
-        **dict.fromkeys(COUNTERS, 0),
-        "BytesTransferred": totals["BytesTransferred"],
-    } | dict.fromkeys(("ImagesCached", "AppsMigrated", "AppsRestored"), 1)
-    assert totals["BytesTransferred"] > 0
+    assert list(cf_push(agent.logs(web.guid))) == [
+        line.replace("[STG/0] OUT", "  ") for line in told if line.startswith("[STG/0]")
+    ]
+    identity = {"origin": "docker_cache", "app_id": web.guid, "app_name": "web"}
+    assert all(identity.items() <= dict(each.tags).items() for each in agent.logs(web.guid))
 
-
-async def test_a_copy_that_fails_is_told_in_plain_words_without_its_password(
-    env: Environment, agent: Agent
-) -> None:
-    await env.started_daemon()
-    reference = f"{env.source.address}/team/missing:1"
-    app = env.cloud.create("web", Image(reference))
-    await env.cloud.stage(app)
-    failed = await agent.until("was not copied", app_guid=app.guid)
-
+    failed = agent.logs(typo.guid)[-1]
     assert failed.log.payload.decode() == (
-        f"Image cache: {reference} was not copied: its registry does not have it: check its name and tag. "
-        "Without a copy the app runs from that registry itself, as if there were no cache."
+        f"Image cache: {env.source.address}/team/wbe:1 was not copied: its registry does not have it: check its "
+        "name and tag. Without a copy the app runs from the image's own registry, as if there were no cache."
     )
     assert failed.log.type == failed.log.ERR
+    assert not any(PASSWORD.encode() in each.SerializeToString() for each in agent.envelopes)
 
-
-async def test_without_an_agent_everything_else_goes_on_and_it_gets_the_lines_later(
-    env: Environment, agent: Agent
-) -> None:
-    await agent.stop()
-    await env.started_daemon()
-    app = await env.push_app("web", Image(env.source.push("team/web", "1", SECOND)))
-    await env.replaced(app)
-    assert agent.envelopes == []
-    await agent.start()
-
-    await agent.until("instances run from ", app_guid=app.guid)
-    assert agent.texts(app.guid)[0].startswith("Image cache: copying ")
+    totals = agent.totals("docker_cache")
+    once = ("ImagesCached", "CopiesFailed", "AppsMigrated", "AppsRestored")
+    moved = totals["BytesTransferred"]
+    assert totals == {**dict.fromkeys(COUNTERS, 0), **dict.fromkeys(once, 1), "BytesTransferred": moved}
+    assert moved > sum(len(layer.content) for layer in SAMPLE.layers)

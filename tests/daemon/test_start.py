@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.daemon.environment import Environment, open_environment
+from tests.contracts.distribution import free_port
+from tests.daemon.environment import PATIENCE, Environment, open_environment
 from tests.daemon.operator import Operator
 from tests.daemon.programs import start_interpreter
 from tests.simulators.bbs import Version
@@ -144,13 +146,34 @@ async def test_config_check_refuses_what_run_refuses_in_the_same_words(
     assert err in daemon.text
 
 
+async def named_unwell(client: httpx.AsyncClient, health: str, check: str) -> str:
+    """Wait until a check is among what is unwell, and return why."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            unwell = (await client.get(health)).json()["unwell"]
+            if reason := next((each["reason"] for each in unwell if each["check"] == check), ""):
+                return str(reason)
+            await asyncio.sleep(0.05)
+
+
 async def test_i10_a_changed_config_is_taken_up_on_sighup_if_it_can_be_used(env: Environment) -> None:
+    addresses = {key: f"127.0.0.1:{free_port()}" for key in ("healthcheck_address", "metrics_address")}
+    env.settings |= addresses
     daemon = await env.started_daemon()
     good = dict(env.settings)
     env.settings["max_copies"] = 0
     env.write_config()
     daemon.signal_reload()
     kept = await daemon.logged("daemon.failed-to-reload-config")
+    status = await Operator(env).runs("status")
+    assert "max_copies" in status.row["config_error"]
+    assert "REFUSED when it was last read again" in (await Operator(env).reads("status")).out
+    async with httpx.AsyncClient() as client:
+        health = f"http://{addresses['healthcheck_address']}/health"
+        assert "max_copies" in await named_unwell(client, health, "config")
+        scraped = (await client.get(f"http://{addresses['metrics_address']}/metrics")).text
+    assert "docker_cache_config_last_reload_successful 0.0" in scraped
+    assert 'docker_cache_unwell{check="config"} 1.0' in scraped
     env.settings = good | {"deny_images": ["*/secret/*"]}
     env.write_config()
 

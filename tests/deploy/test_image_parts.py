@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from controller.health_server import serve_health
+from controller.health_server import HealthAnswers, serve_health
 from hack.oci_image import build as image
 from hack.oci_image.build import CONTAINER, USER, Refused, Source, check, source_of
 from hack.oci_image.contents import FILES, put_wheels
@@ -391,7 +391,7 @@ def healthcheck(config: Path, text: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_container_is_well_while_the_daemon_answers(tmp_path: Path) -> None:
     """A standby too, which is not ready."""
-    with serve_health("127.0.0.1:0", lambda: "it stands by") as port:
+    with serve_health("127.0.0.1:0", HealthAnswers(lambda: "it stands by")) as port:
         text = f'// a comment\n{{"healthcheck_address": "127.0.0.1:{port}"}}'
         ended = healthcheck(tmp_path / "config", text)
 

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.usefixtures("servers")
 UNIT = ROOT / "deploy" / "systemd" / "diego-docker-cache.service"
 PROGRAM = "/usr/local/bin/diego-docker-cache"
 
+PAGE = (PAGES / "how-to" / "systemd.md").read_text()
+
 MOST_EXPOSED = 20
 """Tenths of the level that `systemd-analyze security` may find; above 4 it calls a unit less than OK."""
 
@@ -66,6 +68,8 @@ def test_it_is_exposed_to_little(analyze: str) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stdout
+    (rated,) = re.findall(r"Overall exposure level .*: ([0-9.]+) ", ended.stdout)
+    assert f"rates the unit at {rated} of 10" in PAGE
 
 
 def test_what_it_starts_lives_and_ends_with_sigterm(
@@ -119,5 +123,12 @@ def wait_for(url: str) -> None:
     raise TimeoutError(url)
 
 
-def test_the_documentation_names_it() -> None:
-    assert "deploy/systemd/diego-docker-cache.service" in (PAGES / "how-to" / "install.md").read_text()
+def test_its_page_has_its_name_its_user_and_its_places() -> None:
+    (environment,), (user,), (places,) = (
+        settings()[key] for key in ("Environment", "User", "ReadWritePaths")
+    )
+
+    for said in ("deploy/systemd/diego-docker-cache.service", PROGRAM, environment.partition("=")[2]):
+        assert said in PAGE
+    assert places.removeprefix("-") in PAGE
+    assert f"--shell /usr/sbin/nologin {user}" in PAGE

@@ -68,10 +68,18 @@ def test_a_failed_copy_says_what_it_means_and_nothing_of_its_detail() -> None:
     assert told == LineText(
         SourceType.STAGING,
         f"Image cache: {SOURCE} was not copied: its registry refuses the login, or asks for one: check the "
-        "image's name and the app's login for it. Without a copy the app runs from that registry itself, as if "
-        "there were no cache.",
+        "image's name and the app's login for it. Without a copy the app runs from the image's own registry, as "
+        "if there were no cache.",
         is_error=True,
     )
+
+
+def test_a_refusal_of_the_platform_s_registry_is_not_told_as_one_of_the_app_s_login() -> None:
+    told = text_of(CopyFailed(SOURCE, f"UNAUTHORIZED: {COPY} (start upload): denied", is_private=True))
+
+    assert told is not None
+    assert "the platform's registry cannot take it at the moment" in told.text
+    assert "login" not in told.text
 
 
 def test_a_few_bytes_that_were_there_already_are_not_worth_a_word() -> None:

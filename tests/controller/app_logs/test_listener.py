@@ -8,21 +8,30 @@ import pytest
 
 from controller.app_logs import AppLogs, LogQueue
 from controller.app_logs.counters import COUNTERS, component_counters
-from controller.app_logs.listener import LOOK_INTERVAL, MOST_EVENTS, PROGRESS_INTERVAL
+from controller.app_logs.listener import LOOK_INTERVAL, MOST_EVENTS, POSTPONED_INTERVAL, PROGRESS_INTERVAL
 from controller.app_logs.sending import Entry
 from controller.app_tags import AppTags
 from controller.engines.progress import CopyProgress
 from controller.metrics import Metrics
 from controller.process import Process
 from controller.progress import Progress
-from reconcile.app_events import CopyBegun, CopyFailed, CopyProgressed, ImageCached
+from reconcile.app_events import (
+    CopyBegun,
+    CopyFailed,
+    CopyPostponed,
+    CopyProgressed,
+    DropletChanged,
+    ImageCached,
+    MigrationBegun,
+)
 from reconcile.app_log_lines import AppLogLine, ComponentCounter
 from reconcile.failure_kinds import FailureKind
 from reconcile.line_rates import BURST
-from reconcile.lrps import AppGuid
+from reconcile.lrps import AppGuid, DesiredLrp, ModificationTag, ProcessGuid
 from reconcile.migrations import Goal
 from reconcile.reasons import Reason
 from reconcile.records import JobId
+from reconcile.references import Rootfs
 
 pytestmark = pytest.mark.looptime
 
@@ -56,6 +65,20 @@ class Scene:
         )
 
 
+def lrp_of(process: str) -> DesiredLrp:
+    return DesiredLrp(
+        process_guid=ProcessGuid(process),
+        domain="cf-apps",
+        app_guid=APP,
+        rootfs=Rootfs("docker://registry.example/team/web#1"),
+        instances=1,
+        tag=ModificationTag("epoch", 0),
+        definition=b"",
+        action=None,
+        metric_tags={"app_name": "shop", "process_type": process, "instance_id": "0"},
+    )
+
+
 @pytest.fixture
 def scene() -> Scene:
     return Scene()
@@ -69,6 +92,18 @@ async def test_a_line_has_the_time_of_its_event_and_the_names_of_its_app(scene: 
 
     assert (line.app_guid, line.at) == (APP, 1000 * 10**9)
     assert line.tags == {"app_name": "web", "space_name": "prod"}
+
+
+async def test_a_line_names_the_process_that_it_is_about_and_no_other(scene: Scene) -> None:
+    """The events of all processes of an app are worded together."""
+    begun = MigrationBegun(SOURCE, "", Goal.CACHE, has_bridge=True, reason=Reason.RUNS_FROM_SOURCE)
+    for process in ("web", "worker"):
+        scene.logs.lrp_event(lrp_of(process), begun)
+    scene.logs.happened(APP, DropletChanged(SOURCE, is_copy=False))
+    lines = await scene.lines()
+
+    assert [line.tags.get("process_type") for line in lines] == ["web", "worker", None]
+    assert {line.tags["app_name"] for line in lines} == {"shop"}
 
 
 async def test_an_app_gets_no_more_lines_than_its_rate_and_others_get_theirs(scene: Scene) -> None:
@@ -133,6 +168,34 @@ async def test_a_copy_that_has_failed_is_watched_no_longer(scene: Scene) -> None
     scene.logs.look_at_copies()
 
     assert len(await scene.lines()) == 2
+
+
+async def test_a_copy_that_waits_for_one_cause_is_told_of_once_and_then_seldom(scene: Scene) -> None:
+    """A private registry that is down for a day would otherwise fill the log of each app that is staged."""
+    down, slow = "disk-full: cache.example: no space left", "TOOMANYREQUESTS: registry.example"
+    scene.logs.copy_event(APP, JOB, CopyBegun(SOURCE))
+    for failure in (down, down, slow, slow, down):
+        scene.logs.copy_event(APP, JOB, CopyPostponed(SOURCE, failure, 2.0))
+        scene.now += 4
+    for _ in range(10):
+        scene.logs.copy_event(APP, JOB, CopyPostponed(SOURCE, down, 300.0))
+        scene.now += 300
+    scene.logs.copy_event(OTHER, JOB, CopyPostponed(SOURCE, down, 300.0))
+    lines = await scene.lines()
+    waits = [line for line in lines if "is not copied yet" in line.text]
+
+    assert [line.app_guid for line in waits] == [APP] * 4 + [OTHER]
+    assert ["limits how often" in line.text for line in waits[:3]] == [False, True, False]
+    assert waits[3].at - waits[2].at >= POSTPONED_INTERVAL * 10**9
+
+
+async def test_a_copy_of_an_earlier_process_is_told_of_once_it_must_wait(scene: Scene) -> None:
+    scene.progress[JOB] = CopyProgress(total=100, transferred=20)
+    scene.logs.copy_event(APP, JOB, CopyPostponed(SOURCE, "timeout: nobody answers", 2.0))
+    scene.now += PROGRESS_INTERVAL
+    scene.logs.look_at_copies()
+
+    assert ["(20 %)" in line.text for line in await scene.lines()] == [False, True]
 
 
 async def test_a_fault_in_a_look_at_copies_ends_nothing(

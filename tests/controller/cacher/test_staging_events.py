@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reconcile.app_events import CopyBegun, CopyEvent, CopyFailed, CopyPostponed, ImageCached
-from reconcile.errors import RateLimited
+from reconcile.errors import Denied, RateLimited
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import JobId, requester_of_lrp
@@ -81,6 +81,19 @@ async def test_a_copy_that_fails_is_told_of(bench: Bench, told: list[tuple[AppGu
     _, failed = told[-1]
 
     assert failed == CopyFailed(str(OTHER), f"MANIFEST_UNKNOWN: {OTHER}")
+
+
+async def test_a_refusal_of_the_private_registry_is_told_apart(
+    bench: Bench, told: list[tuple[AppGuid, CopyEvent]]
+) -> None:
+    """What its developer reads must not send them to look for a login of theirs."""
+    refusal = f"{CACHE.address}/guid:latest (start upload): authentication required"
+    bench.registries.failures = [Denied("registry", "UNAUTHORIZED", refusal)]
+    await bench.ended(await bench.cacher.request(request()))
+    await bench.queue.take()
+    _, failed = told[-1]
+
+    assert failed == CopyFailed(str(SOURCE), f"UNAUTHORIZED: {refusal}", is_private=True)
 
 
 async def test_a_pass_that_asks_for_a_copy_is_no_staging(

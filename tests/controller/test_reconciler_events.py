@@ -1,5 +1,6 @@
 """What passes tell of migrations, to those who word it for app developers."""
 
+import asyncio
 import re
 from dataclasses import replace
 
@@ -32,13 +33,20 @@ def listening(reconciler: Reconciler) -> list[tuple[str, AppEvent]]:
     return told
 
 
+async def end_of(told: list[tuple[str, AppEvent]]) -> None:
+    """Wait until the end of a migration was told: that is right after the record of the LRP says so."""
+    async with asyncio.timeout(60):
+        while not any(isinstance(event, MigrationEnded) for _, event in told):  # noqa: ASYNC110 - a list
+            await asyncio.sleep(0.01)
+
+
 async def test_a_migration_is_told_of_when_it_begins_and_when_it_has_ended(bench: Bench) -> None:
     app = await bench.app_with_copy()
     reconciler = bench.reconciler()
     told = listening(reconciler)
     async with bench.running(reconciler):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, Reason.MIGRATED)
+        await end_of(told)
     (app_guid, begun), (_, ended) = told
     copy = str(CACHE.image(await bench.store.records.reserve_guid(CONTENT)))
 
@@ -75,7 +83,7 @@ async def test_a_migration_that_an_earlier_run_began_is_told_of_when_it_ends(ben
     await second.recover()
     bench.end_instances()
     async with bench.running(second):
-        await bench.reason(app, Reason.MIGRATED)
+        await end_of(after)
 
     assert [type(event) for _, event in (*before, *after)] == [MigrationBegun, MigrationEnded]
 

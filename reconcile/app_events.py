@@ -8,7 +8,7 @@ from reconcile.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class CopyBegun:
-    """The image of a staging is to be copied."""
+    """An attempt to copy the image of a staging begins; the first is worth a line."""
 
     source: str
 

@@ -164,6 +164,7 @@ _BACK: Mapping[Reason, str] = {
     Reason.NOT_PULLED: "the platform's registry could not be read",
     Reason.COPY_NOT_PULLED: "the platform's copy of the image could not be read",
     Reason.NOT_STARTED: "no instance ran from the platform's copy of the image in time",
+    Reason.RUNS_FROM_FORMER_REGISTRY: "the registry that the platform had before could not be read",
 }
 
 

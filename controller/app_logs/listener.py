@@ -110,6 +110,8 @@ class AppLogs:
         key = (job_id, app_guid)
         match event:
             case CopyBegun(source):
+                if key in self._copies:
+                    return
                 self._watch(key, source)
             case CopyPostponed(source, failure, is_private=is_private):
                 cause = why(failure, is_private=is_private)

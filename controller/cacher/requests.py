@@ -69,7 +69,7 @@ class JobRequests:
             self._queue.add(job.job_id)
         if not job.is_repair:
             self._listeners.requested(request)
-        if known is None:
+        if known is None and job.state is JobState.COPYING:  # else it is told when that begins
             begun = CopyBegun(str(request.source))
             self._listeners.happened(request.requester, request.app_guid, job.job_id, begun)
         return job

@@ -14,7 +14,7 @@ from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
 from reconcile.answers import WAITED_FOR
-from reconcile.app_events import CopyEvent, CopyFailed, CopyPostponed, ImageCached
+from reconcile.app_events import CopyBegun, CopyEvent, CopyFailed, CopyPostponed, ImageCached
 from reconcile.copying_ports import CopiedImage
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.failure_kinds import FailureKind, kind_of, kind_of_code
@@ -82,6 +82,9 @@ class JobRunner:
             )
             return None
         job = await self._save(job, JobState.COPYING, attempts=job.attempts + 1, not_before=None, failure="")
+        for binding in bindings:
+            begun = CopyBegun(str(job.source))
+            self._listeners.happened(binding.requester, binding.app_guid, job.job_id, begun)
         return await self._attempt(job)
 
     async def interrupt(self, job: CacheJob) -> None:

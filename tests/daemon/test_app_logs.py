@@ -63,11 +63,11 @@ async def test_developers_read_what_happened_to_their_images_also_while_the_agen
         "[CELL/0] OUT Image cache: the app's instances are replaced by ones that run from the image's own",
         "[CELL/0] OUT Image cache: the app's instances run from the image's own registry again",
     )
-    assert len(told) == len(starts)
-    assert all(line.startswith(start) for line, start in zip(told, starts, strict=True)), told
-    assert list(cf_push(agent.logs(web.guid))) == [
-        line.replace("[STG/0] OUT", "  ") for line in told if line.startswith("[STG/0]")
-    ]
+    rest = iter(told)  # Cloud Controller may have started the app anew in between, which is told as well
+    assert all(any(line.startswith(start) for line in rest) for start in starts), told
+    staged = [line.replace("[STG/0] OUT", "  ") for line in told if line.startswith("[STG/0]")]
+    assert list(cf_push(agent.logs(web.guid))) == staged
+    assert len(staged) == 2
     identity = {"origin": "docker_cache", "app_id": web.guid, "app_name": "web"}
     assert all(identity.items() <= dict(each.tags).items() for each in agent.logs(web.guid))
 

@@ -178,6 +178,13 @@ def test_a_way_back_that_ends_is_never_told_as_a_way_to_the_copy(reason: Reason)
     )
 
 
+def test_an_app_that_leaves_a_registry_of_before_reads_why() -> None:
+    told = text_of(dataclasses.replace(BEGUN, goal=Goal.SOURCE, reason=Reason.RUNS_FROM_FORMER_REGISTRY))
+
+    assert told is not None
+    assert "since the registry that the platform had before could not be read." in told.text
+
+
 def test_a_login_that_could_not_be_renewed_is_not_told_as_a_move() -> None:
     told = text_of(dataclasses.replace(ENDED, renews_login=True, reason=Reason.BRIDGE_CRASHED))
 

@@ -170,6 +170,13 @@ async def test_a_copy_that_has_failed_is_watched_no_longer(scene: Scene) -> None
     assert len(await scene.lines()) == 2
 
 
+async def test_further_attempts_at_a_copy_are_no_news(scene: Scene) -> None:
+    for app in (APP, APP, OTHER):
+        scene.logs.copy_event(app, JOB, CopyBegun(SOURCE))
+
+    assert [line.app_guid for line in await scene.lines()] == [APP, OTHER]
+
+
 async def test_a_copy_that_waits_for_one_cause_is_told_of_once_and_then_seldom(scene: Scene) -> None:
     """A private registry that is down for a day would otherwise fill the log of each app that is staged."""
     down, slow = "disk-full: cache.example: no space left", "TOOMANYREQUESTS: registry.example"

@@ -1,5 +1,6 @@
 """What is told of the copies for stagings, to those who word it for app developers."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -49,6 +50,37 @@ async def test_a_staging_that_is_seen_again_is_told_of_nothing_again(
     assert len(told) == 2
 
 
+async def test_a_copy_that_a_pause_keeps_from_beginning_is_not_told_of(
+    bench: Bench, told: list[tuple[AppGuid, CopyEvent]]
+) -> None:
+    """Its developers would read all day that it is being copied."""
+    await bench.control.pause()
+    await bench.cacher.request(request())
+    await asyncio.sleep(60)
+    assert told == []
+    await bench.control.resume()
+    await bench.cacher.resume()
+    await bench.queue.take()
+
+    assert [type(event) for _, event in told] == [CopyBegun, ImageCached]
+
+
+async def test_a_staging_that_joins_a_copy_under_way_is_told_of_it(
+    bench: Bench, told: list[tuple[AppGuid, CopyEvent]]
+) -> None:
+    bench.registries.may_copy.clear()
+    job = await bench.cacher.request(request())
+    await bench.registries.copying.wait()
+    joined = replace(request("task:2"), app_guid=AppGuid("app-2"))
+    assert (await bench.cacher.request(joined)).job_id == job.job_id
+    bench.registries.may_copy.set()
+    await bench.ended(job)
+    await bench.queue.take()
+
+    begun = CopyBegun(str(SOURCE))
+    assert told[:2] == [(APP, begun), ("app-2", begun)]
+
+
 async def test_a_copy_that_is_there_is_told_apart(
     bench: Bench, told: list[tuple[AppGuid, CopyEvent]]
 ) -> None:
@@ -69,8 +101,9 @@ async def test_a_copy_that_must_wait_is_told_of_with_its_time(
     bench.registries.failures = [RateLimited("registry", "TOOMANYREQUESTS", "slow down", retry_after=90.0)]
     await bench.ended(await bench.cacher.request(request()))
     await bench.queue.take()
-    _, waits, cached = [event for _, event in told]
+    begun, waits, again, cached = [event for _, event in told]
 
+    assert begun == again == CopyBegun(str(SOURCE))
     assert waits == CopyPostponed(str(SOURCE), "source-unreachable: TOOMANYREQUESTS: slow down", 90.0)
     assert isinstance(cached, ImageCached)
 

@@ -43,7 +43,7 @@ from controller.running_code import threads_text
 from controller.signals import EarlySignals, ReloadRequested, StopRequested, stop_after, stop_on_signal
 from controller.store.database import Database
 from controller.store.opening import open_database
-from reconcile.errors import DockerCacheError
+from reconcile.errors import DockerCacheError, LeaseLost
 from reconcile.steps import PhaseLimits
 
 log = structlog.get_logger(scope="daemon")
@@ -115,6 +115,11 @@ async def run(
             raise
         log.info("stopped")
         return isinstance(early.request, ReloadRequested)
+    except LeaseLost:  # whoever noticed it has said so
+        raise
+    except DockerCacheError as error:
+        log.fatal("failed", error=str(error))
+        raise
     log.info("stopped")
     return should_restart
 

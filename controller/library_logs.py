@@ -13,7 +13,7 @@ import structlog
 
 from reconcile.foreign_text import clean
 
-log = structlog.get_logger(scope="library")
+log = structlog.get_logger(scope="process")
 
 
 class LibraryLines(logging.Handler):
@@ -27,9 +27,9 @@ class LibraryLines(logging.Handler):
             text = clean(str(record.msg))
         error = record.exc_info[1] if record.exc_info else None
         if record.levelno >= logging.ERROR:
-            log.error("failed", logger_name=record.name, text=text, exc_info=error)
+            log.error("library-failed", logger_name=record.name, text=text, exc_info=error)
         else:
-            log.debug("warned", logger_name=record.name, text=text, exc_info=error)
+            log.debug("library-warned", logger_name=record.name, text=text, exc_info=error)
 
 
 def capture_library_lines() -> None:

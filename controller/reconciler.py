@@ -90,7 +90,7 @@ class Reconciler:
         self.of_migrations: list[Callable[[DesiredLrp, AppEvent], None]] = []
         """Are told of each migration that begins or ends, for the app's developers."""
         self.of_tags: list[Callable[[AppGuid, Mapping[str, str]], None]] = []
-        """Are told the metric tags of each LRP for which a copy is to be made."""
+        """Are told the metric tags of each LRP that a copy is made for."""
         self.of_passes: list[Callable[[ProcessGuid, Reason], None]] = []
         """Are told what each pass over an LRP came to, when it is over."""
         self._migration_log = MigrationLog(rules.cache, process.clock)
@@ -280,7 +280,8 @@ class Reconciler:
             if obstacle.reason in {Reason.CELLS_NOT_PROVEN, Reason.SIMILAR_MIGRATIONS_FAILED}:
                 self.gate.wake_waiting()  # LRPs of other cells, or of other organizations, may start
             return obstacle
-        if isinstance(action, CacheImage) and observed.lrp is not None:
+        is_waiting = observed.job is not None and observed.job.is_open
+        if observed.lrp is not None and (is_waiting or isinstance(action, CacheImage)):
             for listener in self.of_tags:
                 listener(observed.lrp.app_guid, observed.lrp.metric_tags)
         if isinstance(action, BeginMigration):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Awaitable, Collection, Mapping
 from functools import partial
 from typing import NoReturn, Protocol
 
@@ -14,7 +15,7 @@ from reconcile.errors import DockerCacheError
 from reconcile.migrations import Phase
 from reconcile.records import JobState
 from reconcile.references import CacheRepositories
-from reconcile.stored_counts import StoredCounts, copies_in
+from reconcile.stored_counts import StoredCounts, addresses_of, copies_in
 
 log = structlog.get_logger(scope="store-counts")
 
@@ -30,6 +31,9 @@ class CountedRecords(Protocol):
 
     async def count(self) -> StoredCounts:
         """Count at one moment."""
+
+    async def count_shared_bytes(self, registries: Collection[str]) -> int:
+        """Count the bytes that copies in some registries share: one registry under all its addresses."""
 
     async def list_sources(self) -> tuple[str, ...]:
         """List what the copies were first copied from, once for each."""
@@ -47,6 +51,10 @@ class StoreCounts:
     def __init__(self, records: CountedRecords, cache: CacheRepositories, process: Process) -> None:
         self._records, self._cache, self._process = records, cache, process
         self._counts: StoredCounts | None = None
+        self._shared_of: Mapping[str, tuple[int, int]] | None = None
+        self._next_shared = 0.0
+        self.distinct_bytes: int | None = None
+        """What the copies occupy in bytes, a layer that several share once; None before that was counted."""
         metrics = process.metrics
         for phase in Phase:
             metrics.migrations.in_flight.labels(phase).set_function(partial(self._count_in, phase))
@@ -58,15 +66,18 @@ class StoreCounts:
         """Count forever."""
         has_sources = False
         while True:
-            began = time.monotonic()
+            took = 0.0
             try:
                 if not has_sources:
                     await self.note_sources()
                     has_sources = True
-                await self.count()
+                took = await _timed(self.count())
+                if self._is_shared_due():
+                    took_shared = await _timed(self.count_shared())
+                    self._next_shared = time.monotonic() + SHARE * took_shared
             except DockerCacheError as error:
                 log.debug("failed-to-count", error=str(error))
-            await asyncio.sleep(max(INTERVAL, SHARE * (time.monotonic() - began)))
+            await asyncio.sleep(max(INTERVAL, SHARE * took))
 
     async def count(self) -> None:
         """Count once."""
@@ -80,6 +91,19 @@ class StoreCounts:
         metrics.copies.stored.set(copies)
         metrics.copies.stored_bytes.set(size)
         metrics.copies.needing_verification.set(counts.needing_verification)
+
+    async def count_shared(self) -> None:
+        """Count what the copies share, after the copies themselves."""
+        copies = {} if self._counts is None else self._counts.copies
+        shared = await self._records.count_shared_bytes(addresses_of(self._cache, copies))
+        _, size = copies_in(self._cache, copies)
+        self.distinct_bytes, self._shared_of = max(0, size - shared), copies
+        self._process.metrics.copies.stored_distinct_bytes.set(self.distinct_bytes)
+
+    def _is_shared_due(self) -> bool:
+        """Whether there are other copies than when it was last counted what they share, long enough ago."""
+        is_known = self._counts is not None and self._counts.copies == self._shared_of
+        return not is_known and time.monotonic() >= self._next_shared
 
     async def note_sources(self) -> None:
         """Tell those source registries apart that most copies come from."""
@@ -98,3 +122,9 @@ class StoreCounts:
     def _job_age(self, state: JobState) -> float:
         found = None if self._counts is None else self._counts.jobs.get(state)
         return 0.0 if found is None else max(0.0, self._process.clock() - found.since)
+
+
+async def _timed(work: Awaitable[None]) -> float:
+    began = time.monotonic()
+    await work
+    return time.monotonic() - began

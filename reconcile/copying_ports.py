@@ -64,6 +64,7 @@ class CopiedImage:
         transferred: Bytes that were transferred; the rest was there already or was mounted.
         mounted: Bytes that were mounted from other repositories of the private registry.
         blobs: Every config and layer that the private repository now holds.
+        sizes: Bytes of these blobs; none where they are not known.
         signatures: Skipped where the config does not ask for them.
         has_zstd_layers: Whether some layers are compressed with zstd, which older cells cannot unpack.
     """
@@ -75,6 +76,7 @@ class CopiedImage:
     signatures: Signatures = Signatures.SKIPPED
     has_zstd_layers: bool = False
     mounted: int = 0
+    sizes: Mapping[Digest, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

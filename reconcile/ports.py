@@ -128,7 +128,10 @@ class JobRecords(Protocol):
         blobs: Iterable[Digest],
         proof: ContentProof | None = None,
     ) -> None:
-        """Save a cached job with its image, the image's blobs and its source's proof, all or nothing."""
+        """Save a cached job with its image, the image's blobs and its source's proof, all or nothing.
+
+        Where the blobs are a mapping, it has their sizes in bytes.
+        """
 
 
 class BindingRecords(Protocol):

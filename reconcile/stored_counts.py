@@ -1,6 +1,6 @@
 """What is counted in the store, for metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from reconcile.migrations import Phase
@@ -40,5 +40,10 @@ class StoredCounts:
 
 def copies_in(cache: CacheRepositories, stored: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
     """Count the copies and the bytes in the present registry, from those by the registry of their records."""
-    here = [measure for registry, measure in stored.items() if not registry or cache.is_at(registry)]
+    here = [stored[registry] for registry in addresses_of(cache, stored)]
     return sum(count for count, _ in here), sum(size for _, size in here)
+
+
+def addresses_of(cache: CacheRepositories, registries: Iterable[str]) -> tuple[str, ...]:
+    """List those addresses in records that are of the present registry."""
+    return tuple(registry for registry in registries if not registry or cache.is_at(registry))

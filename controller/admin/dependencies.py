@@ -124,6 +124,7 @@ class RunningDaemon:
     store_marker: AdminStoreMarker
     database: AdminDatabase
     count_waiting: Callable[[], WaitingWork]
+    distinct_bytes: Callable[[], int | None] = lambda: None
     started_at: float = field(default_factory=time.time)
 
 

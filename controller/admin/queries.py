@@ -119,6 +119,7 @@ async def _add_stored(answer: pb.StatusResponse, dependencies: AdminDependencies
     daemon, records = dependencies.daemon, dependencies.stored.records
     stored = await records.measure_images()
     answer.images, answer.image_bytes = copies_in(dependencies.cache, stored)
+    answer.distinct_image_bytes = daemon.distinct_bytes() or 0
     answer.incomplete_images, answer.lost_images = await records.count_incomplete_images()
     apps = listing.count_by_state(await records.count_lrps())
     answer.migrations = len(await dependencies.stored.journal.list_migrations())

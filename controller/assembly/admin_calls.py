@@ -39,6 +39,7 @@ from controller.presence import PresenceLoop
 from controller.reachability import NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.store.restoring import prepare_restore
+from controller.store_counts import StoreCounts
 from controller.unused_copies import UnusedCopies
 from controller.watcher import Watcher
 from controller.workqueue import WorkQueue
@@ -64,6 +65,7 @@ class RunningWork:
     droplet_uses: DropletUses
     unused: UnusedCopies
     certificates: CertificateEnds
+    store_counts: StoreCounts
     droplets: AdminDroplets
 
 
@@ -130,6 +132,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             store_marker=opened.store_marker,
             database=opened.database_watch,
             count_waiting=lambda: WaitingWork(gate.migrations, work.queue.failing, work.cacher.pending_jobs),
+            distinct_bytes=lambda: work.store_counts.distinct_bytes,
         ),
         recovery=_recovery(config, opened, rules, work),
     )

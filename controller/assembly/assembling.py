@@ -209,6 +209,7 @@ def assemble(
 
     droplet_uses = _droplet_uses(opened, rules)
     unused = _unused_copies(config, opened, rules, droplet_uses)
+    store_counts = StoreCounts(store.counts, rules.cache, process)
     work = RunningWork(
         queue=queue,
         watcher=watcher,
@@ -223,6 +224,7 @@ def assemble(
         droplet_uses=droplet_uses,
         unused=unused,
         certificates=opened.certificates,
+        store_counts=store_counts,
         droplets=droplets.for_operators,
     )
     admin = admin_calls(config, opened, rules, work)
@@ -252,7 +254,7 @@ def assemble(
         store_marker=opened.store_marker,
         droplets=droplets.loops,
         database_watch=opened.database_watch,
-        store_counts=StoreCounts(store.counts, rules.cache, process),
+        store_counts=store_counts,
         app_logs=app_logs,
         admin=admin,
     )

@@ -116,7 +116,7 @@ class JobCopies:
         if not job.is_move:
             await self._shown.add_signatures(job, known)
         image = replace(known, verified_at=self._clock(), registry=self._cache.address)
-        await self._finish(job, resolved, image, (), proof=self._shown.proof(job, known.platform_digest))
+        await self._finish(job, resolved, image, None, proof=self._shown.proof(job, known.platform_digest))
         return known, None
 
     async def repair_image(self, job: CacheJob, guid: CacheGuid) -> tuple[CachedImage, CopiedImage | None]:
@@ -178,7 +178,7 @@ class JobCopies:
         if known is not None:  # before anybody is told that the job has ended
             await self._checks.save_check(check)
         proof = self._shown.proof(job, resolved.platform_digest)
-        await self._finish(job, resolved, image, copied.blobs, proof=proof)
+        await self._finish(job, resolved, image, copied, proof=proof)
         if known is None:
             await self._checks.save_check(check)
         return image, copied
@@ -210,7 +210,7 @@ class JobCopies:
             if not await self._is_complete(image):
                 return None
             resolved = ResolvedImage(job.source, image.root_digest, image.platform_digest)
-            await self._finish(job, resolved, replace(image, verified_at=self._clock()), (), proof=None)
+            await self._finish(job, resolved, replace(image, verified_at=self._clock()), None, proof=None)
             return image
 
     async def _copy_from_former(
@@ -250,7 +250,7 @@ class JobCopies:
                 check = await self._checks.find_check(known.cache_guid)
                 await self._checks.save_check(seen(check, "", now=image.verified_at, with_blobs=True))
                 resolved = ResolvedImage(job.source, known.root_digest, known.platform_digest)
-                await self._finish(job, resolved, image, copied.blobs, proof=None)
+                await self._finish(job, resolved, image, copied, proof=None)
                 return image, copied
         raise next((each for each in failures if isinstance(each, Unavailable)), refusal)
 
@@ -295,7 +295,7 @@ class JobCopies:
         job: CacheJob,
         resolved: ResolvedImage,
         image: CachedImage,
-        blobs: tuple[Digest, ...],
+        copied: CopiedImage | None,
         *,
         proof: ContentProof | None,
     ) -> None:
@@ -313,6 +313,7 @@ class JobCopies:
             unserved = late if has_moved else late[known_late:]  # of the latter nobody knows
             if unserved and is_movable:
                 await self._requests.add_successor(unserved)
+            blobs = () if copied is None else copied.sizes or copied.blobs
             await self._jobs.finish_job(cached, image, blobs, proof)
 
     async def _may_have_moved(self, job: CacheJob, resolved: ResolvedImage) -> bool:

@@ -100,7 +100,7 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         mode = f"STANDS BY, changes nothing: a daemon with another store works on this BBS ({others})"
     if is_direct:
         daemon, mode = "none: this command reads the store by itself", "-"
-    stored = f"{format_count(row['images'], 'images')}, {format_size(row['image_bytes'])}"
+    stored = f"{format_count(row['images'], 'images')}, {describe_sizes(row)}"
     outage = row["database_outage"]
     pairs = [
         ("daemon", daemon),
@@ -122,6 +122,14 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         pairs.append(("config", f"REFUSED when it was last read again, the former one is in use: {refused}"))
     pairs += [("certificate", warning) for warning in row["certificate_warnings"]]
     return pairs
+
+
+def describe_sizes(row: Row) -> str:
+    """Say how large the copies are, and what they occupy where that is known to be less."""
+    distinct = row["distinct_image_bytes"]
+    if not distinct or distinct == row["image_bytes"]:
+        return format_size(row["image_bytes"])
+    return f"{format_size(distinct)} ({format_size(row['image_bytes'])} with shared layers counted for each)"
 
 
 def _counted(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:

@@ -182,8 +182,8 @@ class DockerJob:
             cancellation=self._cancellation,
         )
         size = len(manifest.raw) + sum(blob.size for blob in blobs)
-        names = tuple(blob.digest for blob in blobs)
-        return CopiedImage(digest=digest, size=size, transferred=size, blobs=names)
+        sizes = {blob.digest: blob.size for blob in blobs}
+        return CopiedImage(digest=digest, size=size, transferred=size, blobs=tuple(sizes), sizes=sizes)
 
 
 def _sizes(manifest: Manifest) -> dict[Digest, int]:

@@ -90,6 +90,7 @@ class Transfer:
             blobs=tuple(blob.digest for blob in contents.blobs if blob.digest in held),
             has_zstd_layers=contents.has_zstd_layers,
             mounted=meter.mounted,
+            sizes={blob.digest: blob.size for blob in contents.blobs if blob.digest in held},
         )
 
     def _all(self, function: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:

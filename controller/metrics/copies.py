@@ -82,6 +82,10 @@ class CopyMetrics:
         self.stored_bytes = families.late_gauge(
             "stored_bytes", "Bytes of these copies; layers that several share are counted for each"
         )
+        self.stored_distinct_bytes = families.late_gauge(
+            "stored_distinct_bytes",
+            "Bytes that these copies occupy: a layer that several share is counted once",
+        )
         self.checks = families.counter(
             "copy_checks",
             "Looks at copies in the private registry: complete, incomplete, or unanswered by it",

@@ -1,12 +1,13 @@
 """Reads and writes GUID reservations, cached images and their blobs within a transaction."""
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, RowMapping, bindparam, case, delete, func, insert, or_, select, update
 
 from controller.store import proofs
 from controller.store.tables import (
+    blob_sizes,
     blobs,
     copy_checks,
     images,
@@ -122,6 +123,22 @@ def measure(connection: Connection) -> dict[str, tuple[int, int]]:
     return {str(registry): (int(count), int(size or 0)) for registry, count, size in rows}
 
 
+def count_shared_bytes(connection: Connection, registries: Collection[str]) -> int:
+    """Count what copies in some registries share: the bytes of each blob, once less than copies have it."""
+    held = (
+        select(blobs.c.digest, (func.count() - 1).label("more"))
+        .join_from(blobs, images, images.c.cache_guid == blobs.c.cache_guid)
+        .where(images.c.registry.in_(registries))
+        .group_by(blobs.c.digest)
+        .having(func.count() > 1)
+        .subquery()
+    )
+    chosen = select(func.sum(held.c.more * blob_sizes.c.size)).join_from(
+        held, blob_sizes, blob_sizes.c.digest == held.c.digest
+    )
+    return int(connection.scalar(chosen) or 0)
+
+
 def count_incomplete(connection: Connection) -> tuple[int, int]:
     """Count the copies of which something is missing, and those of them that are lost."""
     is_missing, is_lost = copy_checks.c.missing_since > 0, copy_checks.c.lost_since > 0
@@ -154,6 +171,10 @@ def drop(connection: Connection, cache_guid: CacheGuid) -> tuple[Digest, ...]:
     for table in (pending_verifications, copy_checks, blobs, images):
         connection.execute(delete(table).where(table.c.cache_guid == cache_guid))
     proofs.drop(connection, image.platform_digest)
+    is_held = select(blobs.c.digest).where(blobs.c.digest == blob_sizes.c.digest).exists()
+    for start in range(0, len(held), HOLDERS_AT_A_TIME):
+        some = [str(blob) for blob in held[start : start + HOLDERS_AT_A_TIME]]
+        connection.execute(delete(blob_sizes).where(blob_sizes.c.digest.in_(some), ~is_held))
     return held
 
 
@@ -214,6 +235,8 @@ def keep(
 ) -> None:
     """Save a finished copy; an existing one keeps its source and creation time, and gets further blobs.
 
+    Where the blobs are a mapping, it has their sizes in bytes.
+
     What was last seen of it, its note included, is forgotten when it is in another registry now. Where a new
     one comes without a proof, such as a rebuilt one, anybody may have brought its blobs.
 
@@ -244,6 +267,9 @@ def keep(
     mark_for_verification(connection, image.cache_guid, image.needs_verification_since)
     rows = [{"digest": str(blob), "cache_guid": image.cache_guid} for blob in held]
     insert_missing(connection, blobs, rows)
+    if isinstance(held, Mapping):
+        sizes = [{"digest": str(blob), "size": size} for blob, size in held.items()]
+        insert_missing(connection, blob_sizes, sizes)
     if proof is not None:
         proofs.save(connection, proof)
 

@@ -1,6 +1,6 @@
 """Lists the copies whose notes are due, and saves what a rebuild finds out about copies."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from sqlalchemy import Connection, func, not_, select
@@ -71,7 +71,7 @@ class SqlCopyNotes:
         Raises:
             Conflict: `guid-of-other-content`: the GUID is that of another content.
         """
-        held = tuple(blobs)
+        held = dict(blobs) if isinstance(blobs, Mapping) else tuple(blobs)
 
         def save(connection: Connection) -> CacheGuid:
             guid = cached_images.reserve_for(connection, image.cache_guid, image.platform_digest)

@@ -1,6 +1,6 @@
 """Counts what the store holds, for metrics: states of LRPs, jobs and migrations, and copies."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection, func, select
 
@@ -27,6 +27,12 @@ class SqlCounts:
     async def count(self) -> StoredCounts:
         """Count at one moment."""
         return await self._database.read(self._count)
+
+    async def count_shared_bytes(self, registries: Collection[str]) -> int:
+        """Count the bytes that copies in some registries share: one registry under all its addresses."""
+        return await self._database.read(
+            lambda connection: cached_images.count_shared_bytes(connection, registries)
+        )
 
     async def list_sources(self) -> tuple[str, ...]:
         """List what the copies were first copied from, once for each."""

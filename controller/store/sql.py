@@ -4,7 +4,7 @@ It fits JobRecords, BindingRecords, KnownCopies, ImageRecords, BlobLocations and
 after the records hold the statements of each transaction.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -87,15 +87,15 @@ class SqlRecords:
     ) -> None:
         """Save a cached job with its image, the image's blobs and its source's proof, all or nothing.
 
-        Repeating the call changes nothing. An existing image keeps its source, root digest and creation
-        time, and gets further blobs.
+        A mapping of blobs has their sizes, too. Repeating the call changes nothing. An existing image keeps
+        its source, root digest and creation time, and gets further blobs.
 
         Raises:
             NotFound: There is no such job.
             Conflict: `illegal-change`, or `guid-of-other-content` for a GUID not reserved for the content.
             Invalid: The job is not cached as this image.
         """
-        held = tuple(blobs)  # the iterable belongs to the caller's thread
+        held = _kept(blobs)  # the iterable belongs to the caller's thread
         await self._database.write(lambda connection: jobs.finish(connection, job, image, held, proof))
 
     async def find_binding(self, requester: str) -> Binding | None:
@@ -177,8 +177,8 @@ class SqlRecords:
         return await self._database.write(lambda connection: cached_images.drop(connection, cache_guid))
 
     async def keep_image(self, image: CachedImage, blobs: Iterable[Digest]) -> None:
-        """Save a finished copy with the digests of its blobs."""
-        held = tuple(blobs)
+        """Save a finished copy with the digests of its blobs; a mapping has their sizes, too."""
+        held = _kept(blobs)
         await self._database.write(lambda connection: cached_images.keep(connection, image, held))
 
     async def count_lrps(self) -> dict[Reason, int]:
@@ -236,3 +236,8 @@ class SqlRecords:
         """Delete the records of LRPs that are gone."""
         gone = tuple(process_guids)
         await self._database.write(lambda connection: lrps.forget(connection, gone))
+
+
+def _kept(blobs: Iterable[Digest]) -> Iterable[Digest]:
+    """Keep digests that an iterable gives once, and their sizes where it is a mapping."""
+    return dict(blobs) if isinstance(blobs, Mapping) else tuple(blobs)

@@ -103,6 +103,15 @@ blobs = Table(
     **MYSQL_TABLE,
 )
 
+# How large blobs are, so that what several copies share is counted once. Copies of older versions have none.
+blob_sizes = Table(
+    "blob_sizes",
+    metadata,
+    Column("digest", exact(DIGEST_LENGTH), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    **MYSQL_TABLE,
+)
+
 # Which sources have shown the content of which copy, and who read it there: see reconcile.trust.
 content_proofs = Table(
     "content_proofs",

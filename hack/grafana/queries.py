@@ -1,7 +1,8 @@
 """Writes expressions of the description and of alert rules as Prometheus is asked for them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from hack.alerts import ALERTS, JOB, Alert, Severity
 
@@ -15,6 +16,31 @@ _CHOSEN = 'job="$job", platform=~"$platform"'
 
 RANKS = {Severity.CRITICAL: 2, Severity.WARNING: 1}
 """The higher, the worse."""
+
+
+_HAS_JUST_BEGUN = (
+    "docker_cache_sweep_last_success_timestamp_seconds == 0 and "
+    "(min_over_time(docker_cache_lock_held[5m]) == 0 or time() - process_start_time_seconds < 300)"
+)
+_WORDS = {
+    "DockerCachePaused": "The daemon is paused",
+    "DockerCacheBbsEventsLost": "An event stream of the BBS is not open",
+}
+"""What rules say that hold at this moment, and not yet for as long as their own words say."""
+_EXPRESSIONS: Mapping[str, str] = {
+    "DockerCacheBbsNotListed": f"({{}}) unless on (job, platform) ({_HAS_JUST_BEGUN})",
+}
+"""What rules look at that are shown at once: a new active instance lists the BBS within seconds."""
+
+
+def _at_once(alert: Alert) -> Alert:
+    """Make of a rule what is shown without the time for which it must hold."""
+    expr = _EXPRESSIONS.get(alert.name, "{}").format(alert.expr)
+    return replace(alert, wrong=_WORDS.get(alert.name, alert.wrong), expr=expr)
+
+
+FAULTS: tuple[Alert, ...] = tuple(map(_at_once, ALERTS))
+"""What may be wrong."""
 
 
 def written_out(expr: str) -> str:
@@ -36,7 +62,7 @@ def _with_chosen(labels: str | None) -> str:
 
 
 def _any_holds(names: Iterable[str]) -> str:
-    known = {each.name: each for each in ALERTS}
+    known = {each.name: each for each in FAULTS}
     return f"(group({' or '.join(f'({known[name].expr})' for name in names)}) or vector(0))"
 
 
@@ -63,7 +89,7 @@ def fault_row(alert: Alert) -> str:
     return expr
 
 
-def fault_rows(alerts: Iterable[Alert] = ALERTS) -> str:
+def fault_rows(alerts: Iterable[Alert] = FAULTS) -> str:
     """Write the query for all rows."""
     return "\nor\n".join(map(fault_row, alerts))
 

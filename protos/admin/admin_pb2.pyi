@@ -422,7 +422,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "incomplete_images", "lost_images", "unhealthy_registries", "former_registries", "certificate_warnings", "set_aside", "instance_id", "active", "active_since", "lease_ms", "obstacle", "holder", "store_id", "other_stores", "cloud_controller", "database_outage", "config_error")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "incomplete_images", "lost_images", "unhealthy_registries", "former_registries", "certificate_warnings", "set_aside", "instance_id", "active", "active_since", "lease_ms", "obstacle", "holder", "store_id", "other_stores", "cloud_controller", "database_outage", "config_error", "distinct_image_bytes")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -470,6 +470,7 @@ class StatusResponse(_message.Message):
     CLOUD_CONTROLLER_FIELD_NUMBER: _ClassVar[int]
     DATABASE_OUTAGE_FIELD_NUMBER: _ClassVar[int]
     CONFIG_ERROR_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_IMAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     version: str
     run_id: str
     started_at: float
@@ -503,7 +504,8 @@ class StatusResponse(_message.Message):
     cloud_controller: CloudController
     database_outage: DatabaseOutage
     config_error: str
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., incomplete_images: _Optional[int] = ..., lost_images: _Optional[int] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., instance_id: _Optional[str] = ..., active: _Optional[bool] = ..., active_since: _Optional[float] = ..., lease_ms: _Optional[int] = ..., obstacle: _Optional[str] = ..., holder: _Optional[_Union[ActiveInstance, _Mapping]] = ..., store_id: _Optional[str] = ..., other_stores: _Optional[_Iterable[str]] = ..., cloud_controller: _Optional[_Union[CloudController, _Mapping]] = ..., database_outage: _Optional[_Union[DatabaseOutage, _Mapping]] = ..., config_error: _Optional[str] = ...) -> None: ...
+    distinct_image_bytes: int
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., incomplete_images: _Optional[int] = ..., lost_images: _Optional[int] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., instance_id: _Optional[str] = ..., active: _Optional[bool] = ..., active_since: _Optional[float] = ..., lease_ms: _Optional[int] = ..., obstacle: _Optional[str] = ..., holder: _Optional[_Union[ActiveInstance, _Mapping]] = ..., store_id: _Optional[str] = ..., other_stores: _Optional[_Iterable[str]] = ..., cloud_controller: _Optional[_Union[CloudController, _Mapping]] = ..., database_outage: _Optional[_Union[DatabaseOutage, _Mapping]] = ..., config_error: _Optional[str] = ..., distinct_image_bytes: _Optional[int] = ...) -> None: ...
 
 class CloudController(_message.Message):
     __slots__ = ("url", "reachable_since", "failing_since", "last_success", "error", "requests_left", "requests_renewed_at", "missing_scopes", "updates_droplets", "droplets_by_phase", "waiting_by_reason", "droplets_listed_at")

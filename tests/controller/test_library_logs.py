@@ -45,7 +45,7 @@ def test_an_error_of_a_library_is_an_error_of_ours(lines: Lines) -> None:
     logging.getLogger("asyncio").error("Task %s was destroyed\nbut it is pending", "t-1")
 
     (line,) = lines.written()
-    assert (line["level"], line["message"]) == ("error", "docker-cache.library.failed")
+    assert (line["level"], line["message"]) == ("error", "docker-cache.process.library-failed")
     assert line["data"] == {"logger-name": "asyncio", "text": "Task t-1 was destroyed but it is pending"}
 
 
@@ -92,9 +92,9 @@ def test_an_exception_that_nobody_has_caught_is_logged(lines: Lines) -> None:
         sys.excepthook(type(error), error, error.__traceback__)
 
     ended, crashed = lines.written()
-    assert (ended["level"], ended["message"]) == ("error", "docker-cache.library.thread-ended")
+    assert (ended["level"], ended["message"]) == ("error", "docker-cache.process.thread-ended")
     assert ended["data"]["thread"] == "worker-1"
-    assert (crashed["level"], crashed["message"]) == ("fatal", "docker-cache.library.crashed")
+    assert (crashed["level"], crashed["message"]) == ("fatal", "docker-cache.process.crashed")
     assert crashed["data"]["error"] == "ValueError: why"
 
 
@@ -106,5 +106,5 @@ def test_an_exception_in_a_finalizer_is_logged(lines: Lines) -> None:
     Failing()
 
     (line,) = lines.written()
-    assert line["message"] == "docker-cache.library.ignored-exception"
+    assert line["message"] == "docker-cache.process.ignored-exception"
     assert line["data"]["error"] == "ValueError: why"

@@ -1,6 +1,10 @@
 """What passes tell of migrations, to those who word it for app developers."""
 
+import asyncio
+import re
 from dataclasses import replace
+
+import pytest
 
 from controller.reconciler import Reconciler
 from reconcile.app_events import AppEvent, MigrationBegun, MigrationEnded
@@ -9,6 +13,8 @@ from reconcile.migrations import Goal
 from reconcile.reasons import Reason
 from tests.controller import test_reconciler
 from tests.controller.test_reconciler import CACHE, CONTENT, Bench
+from tests.simulators.bbs import Fault
+from tests.written_lines import written_lines
 
 certificates = test_reconciler.certificates
 bench = test_reconciler.bench
@@ -27,13 +33,20 @@ def listening(reconciler: Reconciler) -> list[tuple[str, AppEvent]]:
     return told
 
 
+async def end_of(told: list[tuple[str, AppEvent]]) -> None:
+    """Wait until the end of a migration was told: that is right after the record of the LRP says so."""
+    async with asyncio.timeout(60):
+        while not any(isinstance(event, MigrationEnded) for _, event in told):  # noqa: ASYNC110 - a list
+            await asyncio.sleep(0.01)
+
+
 async def test_a_migration_is_told_of_when_it_begins_and_when_it_has_ended(bench: Bench) -> None:
     app = await bench.app_with_copy()
     reconciler = bench.reconciler()
     told = listening(reconciler)
     async with bench.running(reconciler):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, Reason.MIGRATED)
+        await end_of(told)
     (app_guid, begun), (_, ended) = told
     copy = str(CACHE.image(await bench.store.records.reserve_guid(CONTENT)))
 
@@ -70,7 +83,7 @@ async def test_a_migration_that_an_earlier_run_began_is_told_of_when_it_ends(ben
     await second.recover()
     bench.end_instances()
     async with bench.running(second):
-        await bench.reason(app, Reason.MIGRATED)
+        await end_of(after)
 
     assert [type(event) for _, event in (*before, *after)] == [MigrationBegun, MigrationEnded]
 
@@ -90,3 +103,22 @@ async def test_a_way_back_is_told_of_with_who_asked_for_it(bench: Bench) -> None
     assert isinstance(ended, MigrationEnded)
     assert (begun.goal, begun.reason) == (Goal.SOURCE, Reason.RESTORE_REQUESTED)
     assert (ended.goal, ended.reason) == (Goal.SOURCE, Reason.RESTORED)
+
+
+async def test_the_lines_of_a_pass_have_the_id_that_its_requests_carry(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By it the lines of the BBS about a call that failed are found; `test_calls` looks at the header."""
+    app = await bench.app_with_copy()
+    path = "/v1/desired_lrps/get_by_process_guid.r3"
+    bench.bbs.faults.order(Fault.UNAVAILABLE, path, calls=5)  # of as many attempts at one call
+    async with bench.running(bench.reconciler(), loops=1):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, Reason.MIGRATED)
+
+    lines = [line for line in written_lines(capsys) if ".reconciler." in line["message"]]
+    (failed,) = (line for line in lines if line["message"].endswith("failed-to-reconcile"))
+    ids = [line["data"]["trace-id"] for line in lines if line["message"].endswith(".reconciled")]
+    assert path in failed["data"]["error"]
+    assert re.fullmatch("[0-9a-f]{32}", failed["data"]["trace-id"])
+    assert len({failed["data"]["trace-id"], *ids}) == len(ids) + 1, "each pass has one of its own"

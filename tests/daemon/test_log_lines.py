@@ -110,11 +110,49 @@ async def test_a_rollout_is_one_line_for_each_copy_and_each_migration(env: Envir
     ]
 
 
-async def test_a_signal_ends_it_in_time_whatever_is_under_way_and_a_second_one_at_once(
-    env: Environment,
+PHASES = [
+    "bridging",
+    *(pytest.param(each, marks=pytest.mark.long) for each in ("bridged", "removed", "starting")),
+]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_signal_ends_it_in_time_whatever_is_under_way_and_the_next_one_continues(
+    env: Environment, phase: str
 ) -> None:
     """A copy whose source has stopped sending, and a migration whose BBS has stopped answering."""
+    env.settings |= {"log_level": "debug", "registry_timeout": "1h", "min_rate_window": "1h"}
     app = await running_app(env, "web", instances=2)
+    slow = images.image([images.layer(5000, 8)])
+    env.source.faults.fail("GET", slow.layers[0].digest, Stall(1000), times=1)
+    if phase == "bridging":
+        env.cell.start_gate.clear()
+    daemon = await env.start_daemon()
+    await daemon.logged("daemon.started")
+    staged = env.cloud.create("slow", Image(env.source.push("team/slow", "1", slow)))
+    await env.cloud.stage(staged)
+    await asyncio.to_thread(env.source.faults.wait_for_stall)
+    # The pass that desires the LRP tells that it starts: its instances may run before the next one.
+    reason = "desire-unconfirmed" if phase == "starting" else phase
+    await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason=reason)
+    env.bbs.faults.order(Fault.HANG, calls=1000)
+    begun = time.monotonic()
+
+    assert await daemon.stop() == 0
+    assert time.monotonic() - begun < 10
+    assert "ended-by-force" not in daemon.text
+    (left,) = daemon.named("reconciler.left-migrations-open")
+    assert left["data"]["process-guids"] == [app.process_guid]
+    env.bbs.faults.clear()
+    env.cell.start_gate.set()
+    again = await env.start_daemon()
+    ended = await again.logged("reconciler.migrated", app_guid=app.guid)
+    await again.logged("cacher.cached-image", app_guid=staged.guid)
+    assert ended["data"]["lowest-instances"] == 2
+
+
+async def test_a_second_signal_ends_it_at_once(env: Environment) -> None:
+    app = await running_app(env, "web", instances=1)
     env.cell.start_gate.clear()
     daemon = await env.start_daemon()
     await until(lambda: BRIDGE_PREFIX + app.process_guid in env.bbs.state.desired)
@@ -125,18 +163,3 @@ async def test_a_signal_ends_it_in_time_whatever_is_under_way_and_a_second_one_a
 
     assert await daemon.ended() == -signal.SIGTERM
     assert time.monotonic() - begun < 4, "it waited for the migration"
-
-    slow = images.image([images.layer(5000, 8)])
-    env.source.faults.fail("GET", slow.layers[0].digest, Stall(1000), times=1)
-    env.settings |= {"registry_timeout": "1h", "min_rate_window": "1h"}
-    again = await env.start_daemon()
-    await again.logged("daemon.started")
-    await env.cloud.stage(env.cloud.create("slow", Image(env.source.push("team/slow", "1", slow))))
-    await asyncio.to_thread(env.source.faults.wait_for_stall)
-    env.bbs.faults.order(Fault.HANG, "/v1/desired_lrps/get_by_process_guid.r3", calls=100)
-    await until(lambda: env.bbs.faults.happened[Fault.HANG] > 0)
-    begun = time.monotonic()
-    assert await again.stop() == 0
-    assert time.monotonic() - begun < 10
-    (left,) = again.named("reconciler.left-migrations-open")
-    assert left["data"]["process-guids"] == [app.process_guid]

@@ -25,7 +25,9 @@ async def test_a_second_process_on_the_same_store_refuses_and_says_why(env: Envi
     second = await env.start_daemon()
 
     assert await second.ended() == 4
-    assert f"is held by process {first.pid}" in second.text
+    (line,) = second.named("daemon.failed")
+    assert line["level"] == "fatal"
+    assert f"is held by process {first.pid}" in line["data"]["error"]
     assert "Traceback" not in second.text
 
 

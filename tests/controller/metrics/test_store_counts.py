@@ -1,18 +1,23 @@
 """What is counted in the store, in a real database, and shown without asking it again."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import math
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import Connection, select
 
 from controller.process import Process
+from controller.store.counts import SqlCounts
 from controller.store.opening import Store
+from controller.store.tables import blob_sizes
 from controller.store_counts import StoreCounts
 from reconcile.migrations import Phase
 from reconcile.reasons import Reason
 from reconcile.records import JobId, JobState
-from reconcile.references import CacheRepositories
+from reconcile.references import CacheRepositories, Digest
 from tests.controller.store.samples import binding, digest, image, job, lrp_record, migration
 from tests.stores import open_store
 
@@ -100,3 +105,78 @@ async def test_copies_of_the_present_registry_count_and_their_sources_are_told_a
     assert scene.sample("stored_bytes") == 200
     assert scene.sample("copies_needing_verification") == 1
     assert names.of(host) == host
+
+
+async def test_what_copies_share_is_counted_once(scene: Scene) -> None:
+    """A base image that many apps have is there once."""
+    records = scene.store.records
+    kept: list[tuple[int, str, Mapping[Digest, int] | list[Digest]]] = [
+        (1, CACHE, {digest(8): 40, digest(9): 50}),
+        (2, CACHE, {digest(8): 40, digest(7): 5}),
+        (3, CACHE, {digest(8): 40, digest(9): 50}),
+        (4, "former.example", {digest(8): 40, digest(6): 60}),
+        (5, CACHE, [digest(8)]),  # of a version that did not know sizes
+    ]
+    guids = []
+    for number, registry, blobs in kept:
+        guids.append(await records.reserve_guid(digest(number)))
+        copy = replace(image(guids[-1], platform=digest(number)), registry=registry, size=100)
+        await records.keep_image(copy, blobs)
+
+    assert math.isnan(scene.sample("stored_distinct_bytes") or 0), "nothing is known yet"
+
+    await scene.counts.count()
+    await scene.counts.count_shared()
+
+    assert scene.sample("stored_bytes") == 400
+    assert scene.sample("stored_distinct_bytes") == 400 - 3 * 40 - 50 == scene.counts.distinct_bytes
+
+    for guid in guids[:3]:
+        await records.drop_image(guid)
+    await scene.counts.count()
+    await scene.counts.count_shared()
+
+    assert scene.sample("stored_distinct_bytes") == 100
+
+
+async def test_the_size_of_a_blob_is_forgotten_with_the_last_copy_that_has_it(scene: Scene) -> None:
+    records = scene.store.records
+    one, two = [await records.reserve_guid(digest(number)) for number in (1, 2)]
+    await records.keep_image(image(one, platform=digest(1)), {digest(8): 40, digest(9): 50})
+    await records.keep_image(image(two, platform=digest(2)), {digest(8): 40})
+
+    async def known() -> list[str]:
+        def read(connection: Connection) -> list[str]:
+            return sorted(connection.scalars(select(blob_sizes.c.digest)))
+
+        return await scene.store.counts._database.read(read)
+
+    await records.drop_image(one)
+    assert await known() == [str(digest(8))]
+    await records.drop_image(two)
+    assert await known() == []
+
+
+class Watched(SqlCounts):
+    """Tells when it was asked what copies share."""
+
+    def __init__(self, counts: SqlCounts) -> None:
+        super().__init__(counts._database, counts._journal)
+        self.asked = asyncio.Event()
+
+    async def count_shared_bytes(self, registries: Collection[str]) -> int:
+        self.asked.set()
+        return await super().count_shared_bytes(registries)
+
+
+async def test_the_loop_counts_everything_at_once(scene: Scene) -> None:
+    records = Watched(scene.store.counts)
+    counts = StoreCounts(records, CacheRepositories(CACHE), scene.process)
+    running = asyncio.create_task(counts.run())
+    async with asyncio.timeout(5):
+        await records.asked.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert scene.sample("jobs", state="queued") == 0
+    assert scene.sample("stored_copies") == 0

@@ -90,13 +90,13 @@ def test_a_process_that_something_holds_up_ends_itself_and_says_where_it_stood(
     monkeypatch.setattr(daemon, "END_WITHIN", 0.01)
     held = threading.Thread(target=resolve, name="resolver-1")
     held.start()
-    daemon._limit_ending()
+    daemon._limit_ending(daemon.HELD_UP)
     assert has_ended.wait(60)
     release.set()
     held.join()
 
     (line,) = written_lines(capsys)
-    assert statuses == [1]
+    assert statuses == [5]
     assert (line["level"], line["message"]) == ("error", "docker-cache.daemon.ended-by-force")
     assert re.search(
         r"thread resolver-1:\n(  .*\n)*  \S+test_daemon.py:[0-9]+ \S*resolve\n", line["data"]["threads"]

@@ -105,6 +105,12 @@ def _failed(selector: str) -> str:
     return f"sum without (instance, outcome, kind) (increase({counter}[1h]))"
 
 
+def _internal(counter: str) -> str:
+    """Count the faults of the program of the last hour that a counter knows."""
+    selected = f"docker_cache_{counter}{{kind='internal-error'}}"
+    return f"sum without (instance, outcome, kind) (increase({selected}[1h]))"
+
+
 _NOBODY_WORKS = (
     "Apps run on, from wherever they run. What is pushed, restarted or scaled now comes from its source, "
     "no image is "
@@ -188,7 +194,9 @@ ALERTS = (
         "The BBS has not been listed for more than five minutes",
         "Apps run on. The daemon does not see what is pushed, started or scaled, and no migration goes on.",
         "how-to/incidents/bbs.md",
-        f"time() - {_any('sweep_last_success_timestamp_seconds')} > 300",
+        f"time() - {_any('sweep_last_success_timestamp_seconds')} > 300\n"
+        f"unless\n{_any('other_stores')} > 0\n"
+        f"unless\n{_any('database_unavailable_since_timestamp_seconds')} > 0",
     ),
     Alert(
         "DockerCacheBbsEventsLost",
@@ -202,6 +210,16 @@ ALERTS = (
         "and ignoring (stream)\n"
         f"time() - {_any('sweep_last_success_timestamp_seconds')} <= 300",
         "It is the stream {{ $labels.stream }}.",
+    ),
+    Alert(
+        "DockerCacheBbsRecordsUnreadable",
+        Severity.WARNING,
+        "5m",
+        "Events or LRPs of the BBS cannot be read",
+        "LRPs that cannot be read are left as they are. After such an event everything is listed anew.",
+        "how-to/incidents/bbs.md#records-cannot-be-read",
+        "sum without (instance) (increase(docker_cache_bbs_broken_events_total[30m])) > 0",
+        "In half an hour: {{ $value | humanize }}.",
     ),
     Alert(
         "DockerCachePrivateRegistryServesNoPulls",
@@ -406,6 +424,17 @@ ALERTS = (
         "Since {{ $value | humanizeTimestamp }}.",
     ),
     Alert(
+        "DockerCacheCloudControllerLimitsRequests",
+        Severity.WARNING,
+        "1h",
+        "Cloud Controller refuses requests since there are too many",
+        "Droplets are updated later, those of apps that were just pushed first. Migrations do not wait.",
+        "how-to/cloud-controller.md#how-much-it-asks",
+        "sum without (instance, call, outcome) "
+        "(increase(docker_cache_cloud_controller_requests_total{outcome='rate-limited'}[30m])) > 0",
+        "In half an hour: {{ $value | humanize }}.",
+    ),
+    Alert(
         "DockerCacheLoggregatorAgentDown",
         Severity.WARNING,
         "15m",
@@ -445,6 +474,38 @@ ALERTS = (
         "how-to/rotate.md#certificates",
         "min without (instance) (docker_cache_certificate_end_timestamp_seconds) - time() < 2 * 86400",
         "It is that of `{{ $labels.file }}`: {{ $value | humanizeDuration }} are left.",
+    ),
+    Alert(
+        "DockerCacheConfigNotReloaded",
+        Severity.WARNING,
+        "5m",
+        "The daemon refused its config at the last SIGHUP",
+        "It runs on with the earlier config, and would not start with the one in the file.",
+        "how-to/alerts.md#the-config-was-not-reloaded",
+        "docker_cache_config_last_reload_successful == 0",
+        "It is {{ $labels.instance }}.",
+    ),
+    Alert(
+        "DockerCacheInternalErrors",
+        Severity.WARNING,
+        "5m",
+        "The daemon met a fault of its own program",
+        "What it was about is tried again, and everything else goes on.",
+        "how-to/incidents/daemon-down.md#the-program-has-a-fault",
+        f"{_internal('pass_errors_total')}\n"
+        f"+ {_internal('droplet_pass_errors_total')}\n"
+        f"+ {_internal('job_failures_total')} > 0",
+        "Within an hour: {{ $value | humanize }}.",
+    ),
+    Alert(
+        "DockerCacheEventLoopSlow",
+        Severity.WARNING,
+        "15m",
+        "The daemon is too busy to do its work in time",
+        "Events are read late, migrations take longer, and an active instance may lose its lock.",
+        "how-to/incidents/daemon-down.md#it-runs-and-is-slow",
+        "docker_cache_event_loop_lag_seconds > 1",
+        "On {{ $labels.instance }} nothing else was done for {{ $value | humanizeDuration }}.",
     ),
     Alert(
         "DockerCacheOpenFilesNearLimit",

@@ -263,7 +263,8 @@ async def _certificate_ends(scene: Scene) -> AsyncIterator[None]:
     finally:
         active.env.settings |= before
         _reload(active)
-    await scene.sees("min(docker_cache_certificate_end_timestamp_seconds) - time() > 864000")
+    ends = "docker_cache_certificate_end_timestamp_seconds and on (instance) docker_cache_ready == 1"
+    await scene.sees(f"min({ends}) - time() > 864000")
 
 
 @asynccontextmanager

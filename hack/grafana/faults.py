@@ -33,7 +33,7 @@ from tests.simulators.loggregator import Agent, serve_agent
 from tests.simulators.recipes import Image
 from tests.simulators.registry.faults import Fault, Refuse
 
-PATIENCE = 120.0
+PATIENCE = 200.0
 """Seconds within which the dashboard must see a fault."""
 SETTLES = 18.0
 """Seconds in which what follows from a fault shows as well: some gauges are computed every 15 s."""
@@ -197,7 +197,7 @@ async def _cells_cannot_pull(scene: Scene) -> AsyncIterator[None]:
 async def _bbs_away(scene: Scene) -> AsyncIterator[None]:
     await scene.env.bbs.stop_listening()
     try:
-        await scene.sees("docker_cache_bbs_stream_connected == 0")
+        await scene.sees("holds(DockerCacheBbsNotListed) > 0")
         yield
     finally:
         await scene.env.bbs.start_listening()
@@ -313,7 +313,8 @@ async def _config_refused(scene: Scene) -> AsyncIterator[None]:
         yield
     finally:
         _reload(active)
-    await scene.sees("min(docker_cache_config_last_reload_successful) == 1")
+    well = "docker_cache_config_last_reload_successful and on (instance) docker_cache_ready == 1"
+    await scene.sees(f"min({well}) == 1")
 
 
 @asynccontextmanager

@@ -22,20 +22,30 @@ _HAS_JUST_BEGUN = (
     "docker_cache_sweep_last_success_timestamp_seconds == 0 and "
     "(min_over_time(docker_cache_lock_held[5m]) == 0 or time() - process_start_time_seconds < 300)"
 )
+_LISTINGS_FAIL = (
+    'sum without (instance, outcome) (increase(docker_cache_sweeps_total{outcome="failed"}[2m])) > 0 and '
+    'sum without (instance, outcome) (increase(docker_cache_sweeps_total{outcome="done"}[2m])) == 0'
+)
 _WORDS = {
     "DockerCachePaused": "The daemon is paused",
+    "DockerCacheBbsNotListed": "The BBS cannot be listed",
     "DockerCacheBbsEventsLost": "An event stream of the BBS is not open",
 }
 """What rules say that hold at this moment, and not yet for as long as their own words say."""
 _EXPRESSIONS: Mapping[str, str] = {
-    "DockerCacheBbsNotListed": f"({{}}) unless on (job, platform) ({_HAS_JUST_BEGUN})",
+    "DockerCacheBbsNotListed": f"(RULE) unless on (job, platform) ({_HAS_JUST_BEGUN}) or {_LISTINGS_FAIL}",
+    "DockerCacheBbsEventsLost": f"(RULE) unless on (job, platform) ({_LISTINGS_FAIL})",
 }
-"""What rules look at that are shown at once: a new active instance lists the BBS within seconds."""
+"""What rules look at that are shown at once, with RULE for what they look at otherwise.
+
+A new active instance lists the BBS within seconds. Listings that fail mean that the BBS is away, and not only
+its events.
+"""
 
 
 def _at_once(alert: Alert) -> Alert:
     """Make of a rule what is shown without the time for which it must hold."""
-    expr = _EXPRESSIONS.get(alert.name, "{}").format(alert.expr)
+    expr = _EXPRESSIONS.get(alert.name, "RULE").replace("RULE", alert.expr)
     return replace(alert, wrong=_WORDS.get(alert.name, alert.wrong), expr=expr)
 
 

@@ -182,11 +182,24 @@ def test_the_table_of_faults_says_what_is_wrong_where_and_what_it_costs(tmp_path
         row("DockerCachePrivateRegistryServesNoPulls", "cache.example:8080"),
         row("DockerCacheCertificateEndsSoon", "bbs_client_cert_file"),
     ]
+    bbs_away = {
+        **{
+            f'docker_cache_bbs_stream_connected{{stream="{each}"}}': "0"
+            for each in ("tasks", "lrp-instances")
+        },
+        'docker_cache_sweeps_total{outcome="done"}': "40",
+        'docker_cache_sweeps_total{outcome="failed"}': "+1",
+        "docker_cache_sweep_last_success_timestamp_seconds": "1050",
+    }
     table = filled(fault_rows())
 
     judge(
         tmp_path,
-        [case(fleet(changes), {table: rows}), *(case(fleet(each), {table: []}) for each in ({}, NEW))],
+        [
+            case(fleet(changes), {table: rows}),
+            case(fleet(bbs_away), {table: [row("DockerCacheBbsNotListed")]}),
+            *(case(fleet(each), {table: []}) for each in ({}, NEW)),
+        ],
     )
 
 

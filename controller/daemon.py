@@ -53,6 +53,9 @@ END_WITHIN = 9.5
 a name server may a thread. Platforms give ten seconds; what is left undone then is as after a crash. Without
 its lock a process can change nothing any more, and is needed as a standby."""
 
+LOST_LOCK, HELD_UP = 1, 5
+"""Exit statuses of a process that ends so."""
+
 MARK_WITHIN = 1.0
 """Seconds in which the BBS may be told at the end that this process has left nothing undone."""
 
@@ -89,7 +92,7 @@ async def run(
         ExceptionGroup: A loop ended.
     """
     reloads = ConfigReloads(read_config)
-    early = EarlySignals(reloads.read, _limit_ending)
+    early = EarlySignals(reloads.read, partial(_limit_ending, HELD_UP))
     early.listen()
     try:
         async with (
@@ -108,7 +111,7 @@ async def run(
             await check_takeover(config, database)
             async with beside(instance.certificates.run()):
                 await instance.leadership.wait()
-            async with instance.leadership.holding(_limit_ending):
+            async with instance.leadership.holding(partial(_limit_ending, LOST_LOCK)):
                 should_restart = await _run_active(config, instance, database, limits)
     except asyncio.CancelledError:
         if early.request is None:
@@ -141,7 +144,9 @@ async def _run_active(
         await loops.recover(answered)
         await instance.served.open(loops.admin)
         try:
-            stop = stop_on_signal(loops.reconciler, instance.process.reloads.read, _limit_ending)
+            stop = stop_on_signal(
+                loops.reconciler, instance.process.reloads.read, partial(_limit_ending, HELD_UP)
+            )
             should_restart = await _run_loops(config, loops, stop, instance.leadership.standing)
         finally:
             await instance.served.close()
@@ -184,7 +189,7 @@ async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]])
         opening = open_database(instance.location, run_id=instance.process.run_id)
         database = await stack.enter_async_context(opening)
         await instance.leadership.take()
-        async with instance.leadership.holding(_limit_ending):
+        async with instance.leadership.holding(partial(_limit_ending, LOST_LOCK)):
             working = await _work_alone(config, instance, database, work)
     working.result()
 
@@ -212,12 +217,12 @@ def _restart() -> None:
     os.kill(os.getpid(), signal.SIGHUP)
 
 
-def _limit_ending() -> None:
+def _limit_ending(status: int) -> None:
     """End this process after some time, if it has not ended by itself, and say what has held it up."""
 
     def end() -> None:
         log.error("ended-by-force", after_s=END_WITHIN, threads=threads_text())
-        os._exit(1)
+        os._exit(status)
 
     ending = threading.Timer(END_WITHIN, end)
     ending.name, ending.daemon = "last-resort", True

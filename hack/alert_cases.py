@@ -84,7 +84,12 @@ CASES: Sequence[Case] = (
     Case("DockerCacheRestartsOften", {'process_start_time_seconds{instance="a"}': "0 60 120 180xN"}),
     Case(
         "DockerCacheOtherStore",
-        {**_one("other_stores", "1xN"), **_one("lock_held", "1xN"), **_one("ready", "0xN")},
+        {
+            **_one("other_stores", "1xN"),
+            **_one("lock_held", "1xN"),
+            **_one("ready", "0xN"),
+            **_one(_SWEEPS, "0xN"),
+        },
         "",
     ),
     Case("DockerCacheOtherStore", _one("other_stores", "1 1 1 0xN")),
@@ -107,11 +112,19 @@ CASES: Sequence[Case] = (
     ),
     Case("DockerCacheBbsEventsLost", _one("bbs_stream_connected", "0xN", ', stream="tasks"')),
     Case(
+        "DockerCacheBbsRecordsUnreadable",
+        _one("bbs_broken_events_total", "0+1xN"),
+        "In half an hour: 6.",
+        begins=1,
+    ),
+    Case("DockerCacheBbsRecordsUnreadable", _one("bbs_broken_events_total", "3xN")),
+    Case(
         "DockerCachePrivateRegistryServesNoPulls",
         {
             **_one("registry_up", "0xN", f'{_PRIVATE}"pull"'),
             **_one("registry_up", "0xN", f'{_PRIVATE}"push"'),
             **_one("registry_unhealthy", "1xN", f'{_PRIVATE}"pull", fault="no-answer"'),
+            **_one("cells_not_proven", "1xN"),
         },
         "It is cache:5000. It says: no-answer.",
         {"registry": "cache:5000", "side": "private", "use": "pull"},
@@ -127,6 +140,8 @@ CASES: Sequence[Case] = (
                 "1xN",
                 ', registry="full:5000", side="private", use="push", fault="disk-full"',
             ),
+            **_one("job_failures_total", "0+1xN", ', outcome="failed", kind="disk-full"'),
+            **_one("job_attempts_total", "0xN", ', outcome="cached"'),
         },
         "It is full:5000. It says: disk-full.",
         {"registry": "full:5000", "side": "private", "use": "push"},
@@ -241,6 +256,7 @@ CASES: Sequence[Case] = (
             **_two("docker_cache_database_unavailable_since_timestamp_seconds", "0xN", "1xN"),
             **_two("docker_cache_lock_held", "0xN", "1xN"),
             **_two("docker_cache_ready", "0xN", "0xN"),
+            **_one(_SWEEPS, "0xN"),
             **_two("docker_cache_store_errors_total", "0xN", "0+2xN", ', kind="unavailable"'),
         },
         "Since 1970-01-01 00:00:01 +0000 UTC.",
@@ -268,6 +284,18 @@ CASES: Sequence[Case] = (
     Case(
         "DockerCacheCloudControllerFails",
         _one("cloud_controller_failing_since_timestamp_seconds", "60x9 0xN"),
+    ),
+    Case(
+        "DockerCacheCloudControllerLimitsRequests",
+        _one("cloud_controller_requests_total", "0+1xN", ', call="list-droplets", outcome="rate-limited"'),
+        "In half an hour: 30.",
+        begins=1,
+    ),
+    Case(
+        "DockerCacheCloudControllerLimitsRequests",
+        _one(
+            "cloud_controller_requests_total", "0+1x20 20xN", ', call="list-droplets", outcome="rate-limited"'
+        ),
     ),
     Case("DockerCacheLoggregatorAgentDown", _one("loggregator_agent_up", "0xN"), ""),
     Case("DockerCacheLoggregatorAgentDown", _one("loggregator_agent_up", "0x9 1xN")),
@@ -297,6 +325,41 @@ CASES: Sequence[Case] = (
             ', file="admin_server_cert_file"',
         ),
     ),
+    Case(
+        "DockerCacheConfigNotReloaded",
+        _two("docker_cache_config_last_reload_successful", "1xN", "0xN"),
+        "It is b.",
+        {"instance": "b"},
+    ),
+    Case(
+        "DockerCacheConfigNotReloaded",
+        _two("docker_cache_config_last_reload_successful", "1xN", "0 0 1xN"),
+    ),
+    Case(
+        "DockerCacheInternalErrors",
+        {
+            **_one("pass_errors_total", "0+1xN", ', kind="internal-error"'),
+            **_one("droplet_pass_errors_total", "0xN", ', kind="internal-error"'),
+            **_one("job_failures_total", "0xN", ', outcome="again", kind="internal-error"'),
+        },
+        "Within an hour: 6.",
+        begins=1,
+    ),
+    Case(
+        "DockerCacheInternalErrors",
+        {
+            **_one("pass_errors_total", "0+1xN", ', kind="unavailable"'),
+            **_one("droplet_pass_errors_total", "0xN", ', kind="internal-error"'),
+            **_one("job_failures_total", "0xN", ', outcome="again", kind="internal-error"'),
+        },
+    ),
+    Case(
+        "DockerCacheEventLoopSlow",
+        _one("event_loop_lag_seconds", "2.5xN"),
+        "On a nothing else was done for 2.5s.",
+        {"instance": "a"},
+    ),
+    Case("DockerCacheEventLoopSlow", _one("event_loop_lag_seconds", "2.5 2.5 0.2xN")),
     Case(
         "DockerCacheOpenFilesNearLimit",
         {'process_open_fds{instance="a"}': "950xN", 'process_max_fds{instance="a"}': "1000xN"},

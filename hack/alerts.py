@@ -81,7 +81,13 @@ def _any(gauge: str) -> str:
 
 _PULLS = "side='private', use='pull'"
 _PUSHES = "side='private', use='push'"
+_PRIVATE = "side='private'"
 _SOURCE = "side='source'"
+
+
+def _down(selector: str) -> str:
+    """Find platforms whose registry does not do what it is asked."""
+    return f"max without (instance, registry, side, use) (docker_cache_registry_up{{{selector}}} == 0)"
 
 
 def _faults(selector: str) -> str:
@@ -103,6 +109,12 @@ def _failed(selector: str) -> str:
     """Count the copies of the last hour that failed."""
     counter = f"docker_cache_job_failures_total{{{selector}}}"
     return f"sum without (instance, outcome, kind) (increase({counter}[1h]))"
+
+
+def _internal(counter: str) -> str:
+    """Count the faults of the program of the last hour that a counter knows."""
+    selected = f"docker_cache_{counter}{{kind='internal-error'}}"
+    return f"sum without (instance, outcome, kind) (increase({selected}[1h]))"
 
 
 _NOBODY_WORKS = (
@@ -188,7 +200,9 @@ ALERTS = (
         "The BBS has not been listed for more than five minutes",
         "Apps run on. The daemon does not see what is pushed, started or scaled, and no migration goes on.",
         "how-to/incidents/bbs.md",
-        f"time() - {_any('sweep_last_success_timestamp_seconds')} > 300",
+        f"time() - {_any('sweep_last_success_timestamp_seconds')} > 300\n"
+        f"unless\n{_any('other_stores')} > 0\n"
+        f"unless\n{_any('database_unavailable_since_timestamp_seconds')} > 0",
     ),
     Alert(
         "DockerCacheBbsEventsLost",
@@ -202,6 +216,16 @@ ALERTS = (
         "and ignoring (stream)\n"
         f"time() - {_any('sweep_last_success_timestamp_seconds')} <= 300",
         "It is the stream {{ $labels.stream }}.",
+    ),
+    Alert(
+        "DockerCacheBbsRecordsUnreadable",
+        Severity.WARNING,
+        "5m",
+        "Events or LRPs of the BBS cannot be read",
+        "LRPs that cannot be read are left as they are. After such an event everything is listed anew.",
+        "how-to/incidents/bbs.md#records-cannot-be-read",
+        "sum without (instance) (increase(docker_cache_bbs_broken_events_total[30m])) > 0",
+        "In half an hour: {{ $value | humanize }}.",
     ),
     Alert(
         "DockerCachePrivateRegistryServesNoPulls",
@@ -294,7 +318,7 @@ ALERTS = (
         "Cells are not known to pull from the private registry",
         "No app is migrated. New instances of apps that were migrated before may not start.",
         "how-to/incidents/cells-cannot-pull.md",
-        f"{_any('cells_not_proven')} > 0",
+        f"{_any('cells_not_proven')} > 0\nunless\n{_down(_PULLS)}",
         "Sets of placement tags: {{ $value }}.",
     ),
     Alert(
@@ -358,7 +382,8 @@ ALERTS = (
         f"{_failed(_NOT_OF_TENANTS)} > 5\n"
         "and\n"
         f"{_failed(_FAILED)} > "
-        "sum without (instance, outcome) (increase(docker_cache_job_attempts_total{outcome='cached'}[1h]))",
+        "sum without (instance, outcome) (increase(docker_cache_job_attempts_total{outcome='cached'}[1h]))\n"
+        f"unless\n{_down(_PRIVATE)}",
         "Within an hour: {{ $value | humanize }}.",
     ),
     Alert(
@@ -406,6 +431,17 @@ ALERTS = (
         "Since {{ $value | humanizeTimestamp }}.",
     ),
     Alert(
+        "DockerCacheCloudControllerLimitsRequests",
+        Severity.WARNING,
+        "1h",
+        "Cloud Controller refuses requests since there are too many",
+        "Droplets are updated later, those of apps that were just pushed first. Migrations do not wait.",
+        "how-to/cloud-controller.md#how-much-it-asks",
+        "sum without (instance, call, outcome) "
+        "(increase(docker_cache_cloud_controller_requests_total{outcome='rate-limited'}[30m])) > 0",
+        "In half an hour: {{ $value | humanize }}.",
+    ),
+    Alert(
         "DockerCacheLoggregatorAgentDown",
         Severity.WARNING,
         "15m",
@@ -445,6 +481,38 @@ ALERTS = (
         "how-to/rotate.md#certificates",
         "min without (instance) (docker_cache_certificate_end_timestamp_seconds) - time() < 2 * 86400",
         "It is that of `{{ $labels.file }}`: {{ $value | humanizeDuration }} are left.",
+    ),
+    Alert(
+        "DockerCacheConfigNotReloaded",
+        Severity.WARNING,
+        "5m",
+        "The daemon refused its config at the last SIGHUP",
+        "It runs on with the earlier config, and would not start with the one in the file.",
+        "how-to/alerts.md#the-config-was-not-reloaded",
+        "docker_cache_config_last_reload_successful == 0",
+        "It is {{ $labels.instance }}.",
+    ),
+    Alert(
+        "DockerCacheInternalErrors",
+        Severity.WARNING,
+        "5m",
+        "The daemon met a fault of its own program",
+        "What it was about is tried again, and everything else goes on.",
+        "how-to/incidents/daemon-down.md#the-program-has-a-fault",
+        f"{_internal('pass_errors_total')}\n"
+        f"+ {_internal('droplet_pass_errors_total')}\n"
+        f"+ {_internal('job_failures_total')} > 0",
+        "Within an hour: {{ $value | humanize }}.",
+    ),
+    Alert(
+        "DockerCacheEventLoopSlow",
+        Severity.WARNING,
+        "15m",
+        "The daemon is too busy to do its work in time",
+        "Events are read late, migrations take longer, and an active instance may lose its lock.",
+        "how-to/incidents/daemon-down.md#it-runs-and-is-slow",
+        "docker_cache_event_loop_lag_seconds > 1",
+        "On {{ $labels.instance }} nothing else was done for {{ $value | humanizeDuration }}.",
     ),
     Alert(
         "DockerCacheOpenFilesNearLimit",

@@ -1,24 +1,28 @@
 """In which order tests are begun, and which of them one worker runs together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-WITH_DOCKER_DAEMON = frozenset(
-    {"tests/contracts/test_engines.py", "tests/controller/engines/test_docker_real.py"}
-)
-"""Modules that start a real docker daemon and real registries, once for all of their tests."""
+_DOCKER_DAEMON = "docker daemon"
+TOGETHER: Mapping[str, str] = {
+    "tests/contracts/test_engines.py": _DOCKER_DAEMON,
+    "tests/controller/engines/test_docker_real.py": _DOCKER_DAEMON,
+    "tests/deploy/test_image.py": _DOCKER_DAEMON,
+    "tests/deploy/test_image_parts.py": "small image",
+}
+"""Modules that make something costly, such as a real docker daemon, once for all of their tests; and what it is."""
 
 
 class Scheduler(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
-    """Gives each worker one test after another, and one of them all that need a docker daemon.
+    """Gives each worker one test after another, and one of them all that share what is costly.
 
     The groups of xdist 3.8 have no effect with pytest 9.2: it changes an attribute that is not read any more.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "docker daemon" if _module_of(nodeid) in WITH_DOCKER_DAEMON else nodeid
+        return TOGETHER.get(_module_of(nodeid), nodeid)
 
 
 def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
@@ -32,7 +36,7 @@ def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     waiting: list[pytest.Item] = []
     computing: list[pytest.Item] = []
     for item in items:
-        if _module_of(item.nodeid) in WITH_DOCKER_DAEMON:
+        if _module_of(item.nodeid) in TOGETHER:
             together.append(item)
         elif item.get_closest_marker("slow") is not None:
             slow.append(item)

@@ -23,7 +23,9 @@ SUFFIXES = ("", "_bucket", "_sum", "_count")
 """How the names of a family's series end beside its own."""
 BEFORE = 60
 """Minutes for which the earlier scrape is held."""
-MOST_SAMPLES = 120
+SHORTEST_STEP = 5
+"""Minutes between two samples: an alert that waits for less is sent at the next one."""
+MOST_SAMPLES = 50
 """How many samples about show how long an alert waits."""
 AT_LEAST = 20
 """Minutes for which the scrape of now is held at least: longer than what rules look back to."""
@@ -130,7 +132,7 @@ def assert_alerts(
         scrapes: Of each instance, when all was well and now.
     """
     longest = max((alert.minutes for alert in ALERTS if alert.name in expected), default=0)
-    step = max(1, longest // MOST_SAMPLES)
+    step = max(SHORTEST_STEP, longest // MOST_SAMPLES)
     counts = ceil(BEFORE / step), ceil((AT_LEAST + longest) / step)
     series = [
         {"series": _text(each), "values": values}
@@ -157,11 +159,14 @@ def _values(
     before: Scrape, now: Scrape, *, counts: tuple[int, int], step: int
 ) -> Iterator[tuple[Series, str]]:
     """Write the samples of series in promtool's notation: earlier ones, then those of now."""
+    looked_at = {selector.name for alert in ALERTS for selector in selectors(alert.expr)}
     spans = (
         _Span(before, before.samples(), 0.0, counts[0], step),
         _Span(now, now.samples(), 60.0 * step * counts[0], counts[1], step),
     )
     for series in {**spans[0].samples, **spans[1].samples}:
+        if series[0] not in looked_at:
+            continue
         yield series, " ".join(span.values(series) for span in spans)
 
 

@@ -22,6 +22,11 @@ SCRAPE_INTERVAL = 1.0
 """Seconds between two scrapes, of a Prometheus that is started here."""
 
 
+def is_installed() -> bool:
+    """Whether a Prometheus can be started."""
+    return shutil.which(BINARY) is not None
+
+
 class QueryFailed(Exception):
     """Prometheus does not evaluate a query."""
 

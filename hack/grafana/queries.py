@@ -1,7 +1,8 @@
 """Writes expressions of the description and of alert rules as Prometheus is asked for them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from hack.alerts import ALERTS, JOB, Alert, Severity
 
@@ -15,6 +16,41 @@ _CHOSEN = 'job="$job", platform=~"$platform"'
 
 RANKS = {Severity.CRITICAL: 2, Severity.WARNING: 1}
 """The higher, the worse."""
+
+
+_HAS_JUST_BEGUN = (
+    "docker_cache_sweep_last_success_timestamp_seconds == 0 and "
+    "(min_over_time(docker_cache_lock_held[5m]) == 0 or time() - process_start_time_seconds < 300)"
+)
+_LISTINGS_FAIL = (
+    'sum without (instance, outcome) (increase(docker_cache_sweeps_total{outcome="failed"}[2m])) > 0 and '
+    'sum without (instance, outcome) (increase(docker_cache_sweeps_total{outcome="done"}[2m])) == 0'
+)
+_WORDS = {
+    "DockerCachePaused": "The daemon is paused",
+    "DockerCacheBbsNotListed": "The BBS cannot be listed",
+    "DockerCacheBbsEventsLost": "An event stream of the BBS is not open",
+}
+"""What rules say that hold at this moment, and not yet for as long as their own words say."""
+_EXPRESSIONS: Mapping[str, str] = {
+    "DockerCacheBbsNotListed": f"(RULE) unless on (job, platform) ({_HAS_JUST_BEGUN}) or {_LISTINGS_FAIL}",
+    "DockerCacheBbsEventsLost": f"(RULE) unless on (job, platform) ({_LISTINGS_FAIL})",
+}
+"""What rules look at that are shown at once, with RULE for what they look at otherwise.
+
+A new active instance lists the BBS within seconds. Listings that fail mean that the BBS is away, and not only
+its events.
+"""
+
+
+def _at_once(alert: Alert) -> Alert:
+    """Make of a rule what is shown without the time for which it must hold."""
+    expr = _EXPRESSIONS.get(alert.name, "RULE").replace("RULE", alert.expr)
+    return replace(alert, wrong=_WORDS.get(alert.name, alert.wrong), expr=expr)
+
+
+FAULTS: tuple[Alert, ...] = tuple(map(_at_once, ALERTS))
+"""What may be wrong."""
 
 
 def written_out(expr: str) -> str:
@@ -36,7 +72,7 @@ def _with_chosen(labels: str | None) -> str:
 
 
 def _any_holds(names: Iterable[str]) -> str:
-    known = {each.name: each for each in ALERTS}
+    known = {each.name: each for each in FAULTS}
     return f"(group({' or '.join(f'({known[name].expr})' for name in names)}) or vector(0))"
 
 
@@ -63,7 +99,7 @@ def fault_row(alert: Alert) -> str:
     return expr
 
 
-def fault_rows(alerts: Iterable[Alert] = ALERTS) -> str:
+def fault_rows(alerts: Iterable[Alert] = FAULTS) -> str:
     """Write the query for all rows."""
     return "\nor\n".join(map(fault_row, alerts))
 

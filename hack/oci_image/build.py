@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -60,6 +61,9 @@ CONTAINER: Mapping[str, Any] = {
 }
 
 
+_DIGESTS = "SHA256SUMS"
+
+
 class Refused(Exception):
     """The image cannot be built; the message says why."""
 
@@ -107,12 +111,23 @@ def collect(directory: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         debian.download(directory / "debian", Path(scratch))
     download(needed(LOCK.read_text(), target), directory / "wheels", target)
-    (directory / "SHA256SUMS").write_text(_digests_in(directory))
+    (directory / _DIGESTS).write_text(_digests_in(directory))
+
+
+def renew(directory: Path) -> None:
+    """Collect the packages anew; those of an earlier run stay until all are there."""
+    if directory.exists() and not (directory / _DIGESTS).exists():
+        raise Refused(f"{directory} is something else than packages that an earlier run has collected")
+    fresh = directory.with_name(f"{directory.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    collect(fresh)
+    shutil.rmtree(directory, ignore_errors=True)
+    fresh.rename(directory)
 
 
 def check(directory: Path) -> None:
     """See that a directory holds the packages that were collected, and no others."""
-    listed = directory / "SHA256SUMS"
+    listed = directory / _DIGESTS
     if not listed.exists() or listed.read_text() != _digests_in(directory):
         raise Refused(f"{directory} does not hold what an earlier run has collected: collect it again")
 
@@ -209,14 +224,16 @@ def main() -> None:
     given = parser.parse_args()
     packages: Path = given.packages or given.output / "packages"
     try:
+        debian.need_tools()
         source = source_of(os.environ)
         if given.packages is None:
-            shutil.rmtree(packages, ignore_errors=True)
-            collect(packages)
+            renew(packages)
         check(packages)
         digest = build(packages, given.output, source)
-    except Refused as error:
+    except (Refused, debian.Missing) as error:
         parser.exit(1, f"hack/image: {error}\n")
+    except subprocess.CalledProcessError as error:  # it has said why
+        parser.exit(1, f"hack/image: failed: {shlex.join(map(str, error.cmd))}\n")
     print(f"{given.output}/{PROGRAM}-{__version__}.tar: {digest}")
 
 

@@ -5,6 +5,7 @@ in which nothing is installed, so it needs no root and finds all that a package 
 """
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -53,6 +54,21 @@ class DebianPackage:
     architecture: str
     source: str
     control: str
+
+
+class Missing(Exception):
+    """A tool of Debian is not there; the message says which."""
+
+
+def need_tools() -> None:
+    """See that Debian's tools are there.
+
+    Raises:
+        Missing: One of them is not.
+    """
+    for tool in ("apt-get", "dpkg", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise Missing(f"there is no {tool} here: build the image on Debian, or in a container of it")
 
 
 def architecture() -> str:

@@ -1,15 +1,20 @@
 """The order in which the daemon says what it does; the scenarios of its process show the rest."""
 
 import asyncio
+import os
+import re
+import threading
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+import pytest
 from structlog.testing import capture_logs
 
 from controller import daemon
 from controller.leadership.lease import lease_without_lock
 from controller.leadership.standing import Standing
 from controller.signals import StopRequested
+from tests.written_lines import written_lines
 
 
 async def never() -> None:
@@ -66,3 +71,33 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
 
     assert said_before == []
     assert [entry["event"] for entry in logs] == ["started", "stopping", "loops-ended"]
+
+
+def test_a_process_that_something_holds_up_ends_itself_and_says_where_it_stood(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as a thread that a name server keeps waiting, which nothing can cancel."""
+    release, has_ended, statuses = threading.Event(), threading.Event(), list[int]()
+
+    def end(status: int) -> None:
+        statuses.append(status)
+        has_ended.set()
+
+    def resolve() -> None:
+        release.wait()
+
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(daemon, "END_WITHIN", 0.01)
+    held = threading.Thread(target=resolve, name="resolver-1")
+    held.start()
+    daemon._limit_ending(daemon.HELD_UP)
+    assert has_ended.wait(60)
+    release.set()
+    held.join()
+
+    (line,) = written_lines(capsys)
+    assert statuses == [5]
+    assert (line["level"], line["message"]) == ("error", "docker-cache.daemon.ended-by-force")
+    assert re.search(
+        r"thread resolver-1:\n(  .*\n)*  \S+test_daemon.py:[0-9]+ \S*resolve\n", line["data"]["threads"]
+    )

@@ -11,10 +11,10 @@ import pytest
 
 from controller.metrics import Metrics
 from controller.metrics.families import Reach
-from hack.alerts import ALERTS, JOB
+from hack.alerts import JOB
 from hack.grafana.description import COLUMNS, Kind, read_description
 from hack.grafana.panels import grafana_document
-from hack.grafana.queries import RANKS, fault_rows, written_out
+from hack.grafana.queries import FAULTS, RANKS, fault_rows, written_out
 from tests.documents import PAGES
 from tests.prometheus import promtool
 
@@ -98,6 +98,16 @@ PUSHES = 'docker_cache_registry_up{registry="cache.example:8080",side="private",
 SOURCE = 'docker_cache_registry_up{registry="docker.io",side="source",use="pull"}'
 OTHER_SOURCE = 'docker_cache_registry_up{registry="ghcr.io",side="source",use="pull"}'
 
+NEW: Mapping[str, str | None] = {
+    "docker_cache_docker_lrps": None,
+    "docker_cache_lrps": None,
+    "docker_cache_source_lrps": None,
+    "docker_cache_sweep_last_success_timestamp_seconds": "0",
+    "docker_cache_lock_held": f"0x{STEPS - 2} 1 1",
+    "docker_cache_ready": f"0x{STEPS - 2} 1 1",
+}
+"""What is different while a standby has just become active."""
+
 ANSWERS: Mapping[str, tuple[Mapping[str, str | None], float]] = {
     "all is well": ({}, YES),
     "apps wait during a pause": (
@@ -115,14 +125,19 @@ ANSWERS: Mapping[str, tuple[Mapping[str, str | None], float]] = {
         {"docker_cache_sweep_last_success_timestamp_seconds": "600"},
         NOBODY_KNOWS,
     ),
+    "the BBS fails to be listed": (
+        {
+            'docker_cache_sweeps_total{outcome="done"}': "40",
+            'docker_cache_sweeps_total{outcome="failed"}': "+1",
+            "docker_cache_sweep_last_success_timestamp_seconds": "1050",
+        },
+        NOBODY_KNOWS,
+    ),
     "the database is away": (
         {"docker_cache_database_unavailable_since_timestamp_seconds": "600"},
         NOBODY_KNOWS,
     ),
-    "the new active instance has not looked yet": (
-        {"docker_cache_docker_lrps": None, "docker_cache_lrps": None, "docker_cache_source_lrps": None},
-        NOBODY_KNOWS,
-    ),
+    "the new active instance has not looked yet": (NEW, NOBODY_KNOWS),
     "Cloud Controller is away": (
         {"docker_cache_cloud_controller_failing_since_timestamp_seconds": "600"},
         YES,
@@ -167,9 +182,25 @@ def test_the_table_of_faults_says_what_is_wrong_where_and_what_it_costs(tmp_path
         row("DockerCachePrivateRegistryServesNoPulls", "cache.example:8080"),
         row("DockerCacheCertificateEndsSoon", "bbs_client_cert_file"),
     ]
+    bbs_away = {
+        **{
+            f'docker_cache_bbs_stream_connected{{stream="{each}"}}': "0"
+            for each in ("tasks", "lrp-instances")
+        },
+        'docker_cache_sweeps_total{outcome="done"}': "40",
+        'docker_cache_sweeps_total{outcome="failed"}': "+1",
+        "docker_cache_sweep_last_success_timestamp_seconds": "1050",
+    }
     table = filled(fault_rows())
 
-    judge(tmp_path, [case(fleet(changes), {table: rows}), case(fleet(), {table: []})])
+    judge(
+        tmp_path,
+        [
+            case(fleet(changes), {table: rows}),
+            case(fleet(bbs_away), {table: [row("DockerCacheBbsNotListed")]}),
+            *(case(fleet(each), {table: []}) for each in ({}, NEW)),
+        ],
+    )
 
 
 Sample = tuple[Mapping[str, str], float]
@@ -177,7 +208,7 @@ Sample = tuple[Mapping[str, str], float]
 
 def row(name: str, where: str = "") -> Sample:
     """Give what a row of the table shows of an alert."""
-    (alert,) = (each for each in ALERTS if each.name == name)
+    (alert,) = (each for each in FAULTS if each.name == name)
     labels = {"wrong": alert.wrong, "cost": alert.cost, "alert": alert.after, "page": alert.runbook}
     return labels | ({"where": where} if where else {}), float(RANKS[alert.severity])
 
@@ -229,6 +260,8 @@ def over_time(value: str) -> str:
     """Write a value of the file in promtool's notation."""
     if value.startswith("+"):
         return f"0{value}x{STEPS}"
+    if " " in value:
+        return value
     if value.startswith("NOW"):
         return f"{value.removeprefix('NOW')}+{STEP}x{STEPS}"
     return f"{value}x{STEPS}"

@@ -431,3 +431,49 @@ def test_its_page_gives_the_container_no_rights() -> None:
     for run in runs:
         assert "--read-only" in run
         assert "--cap-drop ALL --security-opt no-new-privileges" in run
+        assert "target=/var/vcap/jobs/docker_cache/config,readonly" in run
+        assert "target=/var/vcap/store/docker_cache " in run  # `config check` looks whether it can be written
+
+
+def run_build(*arguments: str, path: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hack.oci_image.build", *arguments],
+        cwd=ROOT,
+        env={"PYTHONPATH": ".", "PATH": path, "SOURCE_DATE_EPOCH": "1780000000"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_debian_s_tools_it_says_so(tmp_path: Path) -> None:
+    ended = run_build("--output", str(tmp_path), path=str(tmp_path))
+
+    assert ended.returncode == 1
+    assert (
+        ended.stderr
+        == "hack/image: there is no apt-get here: build the image on Debian, or in a container of it\n"
+    )
+
+
+def test_what_a_tool_could_not_do_is_told_in_a_line(tmp_path: Path) -> None:
+    """Such as apt without a network; the tool itself has said why."""
+    for tool in ("apt-get", "dpkg", "dpkg-deb"):
+        (tmp_path / tool).write_text("#!/bin/sh\nexec /bin/false\n")
+        (tmp_path / tool).chmod(0o755)
+
+    ended = run_build("--output", str(tmp_path / "out"), path=str(tmp_path))
+
+    assert ended.returncode == 1
+    assert ended.stderr == "hack/image: failed: dpkg --print-architecture\n"
+
+
+def test_what_is_no_collection_of_packages_is_not_replaced(packages: Path, tmp_path: Path) -> None:
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "mine").touch()
+
+    ended = run_build("--output", str(tmp_path), path=os.environ["PATH"])
+
+    assert ended.returncode == 1
+    assert "is something else than packages" in ended.stderr
+    assert (tmp_path / "packages" / "mine").exists()

@@ -81,7 +81,13 @@ def _any(gauge: str) -> str:
 
 _PULLS = "side='private', use='pull'"
 _PUSHES = "side='private', use='push'"
+_PRIVATE = "side='private'"
 _SOURCE = "side='source'"
+
+
+def _down(selector: str) -> str:
+    """Find platforms whose registry does not do what it is asked."""
+    return f"max without (instance, registry, side, use) (docker_cache_registry_up{{{selector}}} == 0)"
 
 
 def _faults(selector: str) -> str:
@@ -312,7 +318,7 @@ ALERTS = (
         "Cells are not known to pull from the private registry",
         "No app is migrated. New instances of apps that were migrated before may not start.",
         "how-to/incidents/cells-cannot-pull.md",
-        f"{_any('cells_not_proven')} > 0",
+        f"{_any('cells_not_proven')} > 0\nunless\n{_down(_PULLS)}",
         "Sets of placement tags: {{ $value }}.",
     ),
     Alert(
@@ -376,7 +382,8 @@ ALERTS = (
         f"{_failed(_NOT_OF_TENANTS)} > 5\n"
         "and\n"
         f"{_failed(_FAILED)} > "
-        "sum without (instance, outcome) (increase(docker_cache_job_attempts_total{outcome='cached'}[1h]))",
+        "sum without (instance, outcome) (increase(docker_cache_job_attempts_total{outcome='cached'}[1h]))\n"
+        f"unless\n{_down(_PRIVATE)}",
         "Within an hour: {{ $value | humanize }}.",
     ),
     Alert(

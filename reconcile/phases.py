@@ -31,7 +31,8 @@ PHASES: Mapping[Phase, PhaseDescription] = {
         "one request",
     ),
     Phase.BRIDGING: PhaseDescription(
-        "the bridge is desired: the same definition, another process GUID, the new rootfs",
+        "the bridge is desired: the same definition, with another process GUID, the new rootfs and one "
+        "metric tag more",
         "as many instances of the bridge run as of the original, or as the owner wants if that is fewer; one "
         "at least",
         "the bridge is removed, once the app serves no less without it; the original was not touched",

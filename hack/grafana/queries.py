@@ -38,7 +38,8 @@ _EXPRESSIONS: Mapping[str, str] = {
 }
 """What rules look at that are shown at once, with RULE for what they look at otherwise.
 
-A new active instance lists the BBS within seconds. Listings that fail mean that it is away, not its events alone.
+A new active instance lists the BBS within seconds. Listings that fail mean that the BBS is away, and not only
+its events.
 """
 
 

@@ -35,7 +35,7 @@ from controller.config.values import format_duration, parse_duration
 from controller.metrics import Metrics
 from controller.metrics.families import PREFIX, Open, Reach, Values
 from hack import alert_cases, alerts, bosh_job
-from hack.grafana import panels
+from hack.grafana import document
 from hack.proto_reference import admin_api
 from reconcile.answers import RULES, Side, statuses_text
 from reconcile.phases import PHASES
@@ -316,7 +316,7 @@ FILES: Mapping[Path, Callable[[], str]] = {
     alerts.RULES: alerts.rules,
     alert_cases.TESTS: alert_cases.tests,
     alert_cases.SLOW_TESTS: alert_cases.slow_tests,
-    panels.DASHBOARD: panels.grafana_json,
+    document.DASHBOARD: document.grafana_json,
 }
 """Files that are written as a whole, and what writes them."""
 

@@ -106,7 +106,13 @@ _BY_CLASS: tuple[tuple[type[DockerCacheError], FailureKind], ...] = (
 
 
 def kind_of(error: DockerCacheError) -> FailureKind:
-    """Tell what went wrong: by the error's code, or else by what a caller may do about it."""
+    """Tell what went wrong: by the error's code, or else by what a caller may do about it.
+
+    An error that only says in which step another one was met is of the kind of that one.
+    """
+    if error.code == ErrorCode.SOURCE_UNREACHABLE:
+        cause = error.__cause__
+        return kind_of(cause) if isinstance(cause, DockerCacheError) else FailureKind.TIMEOUT
     known = _BY_CODE.get(error.code)
     return known or next((kind for each, kind in _BY_CLASS if isinstance(error, each)), FailureKind.OTHER)
 

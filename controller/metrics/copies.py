@@ -67,9 +67,8 @@ class JobMetrics:
         self.attempts.labels(outcome).inc()
         self.failures.labels(outcome, kind).inc()
 
-    def count_bytes(self, registry: str, size: int, *, transferred: int, mounted: int) -> None:
-        """Count the bytes of a finished copy; what was neither moved nor mounted was there."""
-        present = max(0, size - transferred - mounted)
+    def count_bytes(self, registry: str, *, transferred: int, mounted: int, present: int) -> None:
+        """Count the bytes of a finished copy, by how they came into the private registry."""
         for how, count in zip(HOW, (transferred, mounted, present), strict=True):
             self.copied_bytes.labels(registry, how).inc(count)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from controller.config.values import parse_duration
 from hack.alerts import JOB
 from hack.grafana.description import ROOT, read_description
-from hack.grafana.faults import FAULTS, meet
-from hack.grafana.panels import DASHBOARD, grafana_document, grafana_json
+from hack.grafana.document import DASHBOARD, grafana_document, grafana_json
+from hack.grafana.faults import FAULTS
+from hack.grafana.meeting import meet
 from hack.grafana.prometheus import Prometheus
 from hack.grafana.text import Sight, show
 from tests import databases

@@ -1,42 +1,21 @@
-"""Lets two instances of the daemon meet one fault after the other, and shows the dashboard in each.
-
-Both have a real Prometheus on them, a PostgreSQL database and a lock in Locket. A person looks at what is
-shown: does it say what is wrong, and what it costs?
-"""
+"""The faults that two instances of the daemon can meet, each for the length of a block."""
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from hack.alerts import JOB, RULES
-from hack.grafana.description import read_description
-from hack.grafana.panels import grafana_document
-from hack.grafana.prometheus import Prometheus, run_prometheus
-from hack.grafana.queries import written_out
-from hack.grafana.text import Sight, show
-from tests import databases
-from tests.contracts.distribution import free_port
-from tests.daemon.environment import Environment, Registry, open_environment
-from tests.daemon.instances import Instance, Instances, open_instances
-from tests.daemon.operator import Operator, running_apps
-from tests.daemon.programs import start_interpreter
+from hack.grafana.scene import Scene
+from tests.daemon.environment import Registry
+from tests.daemon.instances import Instance
 from tests.simulators import images
 from tests.simulators.capi import faults as capi_faults
 from tests.simulators.cell_network import Refused
 from tests.simulators.certificates import LOOPBACK_NAMES
 from tests.simulators.locket import Way
-from tests.simulators.loggregator import Agent, serve_agent
-from tests.simulators.recipes import Image
 from tests.simulators.registry.faults import Fault, Refuse
 
-PATIENCE = 200.0
-"""Seconds within which the dashboard must see a fault."""
-SETTLES = 18.0
-"""Seconds in which what follows from a fault shows as well: some gauges are computed every 15 s."""
 _NO_SPACE = {
     "code": "UNKNOWN",
     "message": "unknown error",
@@ -48,46 +27,6 @@ _NO_SPACE = {
 _FULL = Refuse(500, json.dumps({"errors": [_NO_SPACE]}).encode())
 """What the CNCF registry answers when its disk is full."""
 _READS, _WRITES = ("GET", "HEAD"), ("POST", "PUT", "PATCH")
-
-
-@dataclass
-class Scene:
-    """Two instances with all around them, and the Prometheus that scrapes them."""
-
-    env: Environment
-    instances: Instances
-    agent: Agent
-    prometheus: Prometheus
-
-    async def sees(self, expr: str) -> None:
-        """Wait until an expression of the description has a series.
-
-        Raises:
-            TimeoutError: The dashboard never saw the fault.
-        """
-        filled = written_out(expr).replace("$job", JOB).replace("$platform", ".*")
-        async with asyncio.timeout(PATIENCE):
-            while not await asyncio.to_thread(self.prometheus.ask, filled, time.time()):  # noqa: ASYNC110 - it sets no event here
-                await asyncio.sleep(0.25)
-
-    async def runs(self, command: str, *arguments: str) -> None:
-        """Give the active instance a command."""
-        await Operator((await self.instances.active()).env).runs(command, *arguments)
-
-    def push(self, name: str) -> str:
-        """Have an image in the source registry."""
-        return self.env.source.push(f"team/{name}", "1", images.image([images.layer(2000, name)]))
-
-    async def start_app(self, name: str) -> None:
-        """Have an app that nobody has seen being staged."""
-        app = self.env.cloud.create(name, Image(await asyncio.to_thread(self.push, name)))
-        app.droplet, app.instances = app.package, 1
-        await self.env.cloud.start_app(app)
-
-    async def guid_of(self, image: str) -> str:
-        """Name the repository of the copy of an image."""
-        rows = (await Operator((await self.instances.active()).env).runs("images")).rows
-        return next(str(row["cache_guid"]) for row in rows if f"/{image}:" in row["source"])
 
 
 def _reload(instance: Instance) -> None:
@@ -235,14 +174,15 @@ def _cut(ways: Sequence[Way]) -> Iterator[None]:
 
 @asynccontextmanager
 async def _circuit_open(scene: Scene) -> AsyncIterator[None]:
-    cache, cell = scene.env.cache.address, scene.env.cell
-    cell.settings.crash_reason = lambda lrp: "no such file" if cache in lrp.root_fs else ""
+    cache, settings = scene.env.cache.address, scene.env.cell.settings
+    before = settings.crash_reason
+    settings.crash_reason = lambda lrp: "no such file" if cache in lrp.root_fs else ""
     try:
         await scene.start_app("failing")
         await scene.sees("docker_cache_circuit_breaker_open == 1")
         yield
     finally:
-        cell.settings.crash_reason = None
+        settings.crash_reason = before
         await scene.runs("reset-circuit-breaker")
     await scene.sees("max(docker_cache_circuit_breaker_open) == 0")
 
@@ -392,79 +332,3 @@ FAULTS: Mapping[str, Met] = {
     "all-down": Met("All instances are killed.", _all_down, (_DAEMON,)),
 }
 """In the order in which they are met."""
-
-
-async def meet(directory: Path, names: Sequence[str], report: Callable[[str], None]) -> list[str]:
-    """Meet faults one after the other, and report what the dashboard shows in each.
-
-    Returns:
-        The names of those that it never saw, or whose end it never saw.
-    """
-    unseen = list[str]()
-    async with _scene(directory) as scene:
-        for name in names:
-            begun, met = time.time(), FAULTS[name]
-            try:
-                async with met.meet(scene):
-                    await asyncio.sleep(SETTLES)
-                    shown = await asyncio.to_thread(_shown, scene.prometheus, met.rows, begun)
-                    report(f"######## {name}: {met.story}\n\n{shown}")
-            except (TimeoutError, AssertionError):
-                report(f"######## {name}: {met.story}\n\nIt was not seen, or not its end.\n")
-                unseen.append(name)
-    return unseen
-
-
-def _shown(prometheus: Prometheus, rows: Sequence[str], begun: float) -> str:
-    document, now = grafana_document(read_description()), time.time()
-    sight = Sight(prometheus, JOB, now, max(20.0, now - begun + 5.0))
-    return show(document, sight, rows=(document["panels"][0]["title"], *rows) if rows else ())
-
-
-@asynccontextmanager
-async def _scene(directory: Path) -> AsyncIterator[Scene]:
-    url = await asyncio.to_thread(databases.empty_database, "postgresql", "dashboard")
-    async with AsyncExitStack() as stack:
-        env = await stack.enter_async_context(
-            open_environment(
-                directory,
-                start_delay=0.1,
-                faulty_source=True,
-                faulty_cache=True,
-                sync_interval=5.0,
-                converge_interval=1.0,
-                start=start_interpreter,
-            )
-        )
-        agent = await stack.enter_async_context(serve_agent(env.certificates))
-        env.settings |= {
-            "sync_interval": "1s",
-            "registry_timeout": "2s",
-            "copy_check_interval": "2s",
-            "droplet_sync_interval": "2s",
-            "max_consecutive_failures": 1,
-        }
-        env.tell_of_cloud_controller()
-        env.tell_of_loggregator(agent)
-        instances = await stack.enter_async_context(open_instances(env, url, 2))
-        for instance in instances.all:
-            instance.env.settings["metrics_address"] = f"127.0.0.1:{free_port()}"
-            await instance.start()
-            await instances.active()
-        targets = {each.name: each.env.settings["metrics_address"] for each in instances.all}
-        prometheus = stack.enter_context(
-            run_prometheus(directory / "prometheus", targets, job=JOB, rules=RULES)
-        )
-        scene = Scene(env, instances, agent, prometheus)
-        await _apps(scene)
-        yield scene
-
-
-async def _apps(scene: Scene) -> None:
-    """Have two apps run from copies, and one that an operator pinned to its source."""
-    apps = await running_apps(scene.env, "web", "shop", "pinned")
-    for app in apps:
-        await scene.env.replaced(app)
-    await scene.sees("sum(docker_cache_migrations_in_flight) == 0")
-    await scene.runs("restore", "--app", "pinned", "--yes")
-    await scene.sees("sum(docker_cache_source_lrps) == 1")

@@ -1,29 +1,14 @@
-"""Writes the dashboard as Grafana reads it, deploy/grafana/diego-docker-cache.json.
+"""Writes one panel as Grafana reads it."""
 
-The shape is that of Grafana 10 (schema version 39), which later versions read too.
-"""
-
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hack.alerts import JOB, PAGES, Severity
-from hack.grafana.description import (
-    COLUMNS,
-    ROOT,
-    Colour,
-    Dashboard,
-    Kind,
-    Look,
-    Panel,
-    Query,
-    read_description,
-)
+from hack.alerts import Severity
+from hack.grafana.description import COLUMNS, Colour, Kind, Look, Panel, Query
 from hack.grafana.queries import FAULTS, RANKS, fault_line, fault_rows, written_out
 
-DASHBOARD = ROOT / "deploy" / "grafana" / "diego-docker-cache.json"
-
-_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+"""The Prometheus that is chosen on the dashboard."""
 _TYPES: Mapping[Kind, str] = {
     Kind.NUMBER: "stat",
     Kind.LINES: "timeseries",
@@ -55,120 +40,29 @@ _WIDTHS = {"Value": 90, "wrong": 360, "where": 220, "alert": 100, "page": 330}
 """In pixels; what it costs gets the rest."""
 
 
-def grafana_json(dashboard: Dashboard | None = None) -> str:
-    """Write the dashboard as its file holds it."""
-    return json.dumps(grafana_document(dashboard or read_description()), indent=2) + "\n"
-
-
-def grafana_document(dashboard: Dashboard) -> dict[str, Any]:
-    """Write the dashboard as a document."""
-    return {
-        "uid": dashboard.uid,
-        "title": dashboard.title,
-        "description": _in_one_line(dashboard.description),
-        "tags": ["diego", "docker"],
-        "schemaVersion": 39,
-        "version": 1,
-        "editable": True,
-        "graphTooltip": 1,
-        "timezone": "browser",
-        "refresh": dashboard.refresh,
-        "time": {"from": f"now-{dashboard.since}", "to": "now"},
-        "timepicker": {},
-        "links": [_link("What to do in an incident", "how-to/incidents/index.md")],
-        "annotations": {"list": []},
-        "templating": {"list": _variables()},
-        "panels": list(_numbered(_laid_out(dashboard))),
-    }
-
-
-def _variables() -> list[dict[str, Any]]:
-    return [
-        {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"},
-        {
-            **_values_of("job", "docker_cache_build_info"),
-            "label": "Job",
-            "current": {"text": JOB, "value": JOB},
-        },
-        {
-            **_values_of("platform", 'docker_cache_build_info{job="$job"}'),
-            "label": "Platform",
-            "includeAll": True,
-            "allValue": ".*",
-            "current": {"text": "All", "value": "$__all"},
-        },
-        {
-            "name": "pages",
-            "type": "constant",
-            "hide": 2,
-            "query": PAGES,
-            "current": {"text": PAGES, "value": PAGES},
-        },
-    ]
-
-
-def _values_of(label: str, metric: str) -> dict[str, Any]:
-    """Let people choose a value of a label."""
-    query = f"label_values({metric}, {label})"
-    return {
-        "name": label,
-        "type": "query",
-        "datasource": _SOURCE,
-        "query": {"query": query, "refId": label},
-        "definition": query,
-        "refresh": 2,
-        "sort": 1,
-    }
-
-
-def _numbered(panels: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    return ({"id": number, **panel} for number, panel in enumerate(panels, 1))
-
-
-def _laid_out(dashboard: Dashboard) -> Iterable[dict[str, Any]]:
-    """Place panels from left to right, and in a new line where one does not fit."""
-    y = 0
-    for row in dashboard.row:
-        yield {
-            "type": "row",
-            "title": row.title,
-            "collapsed": False,
-            "panels": [],
-            "gridPos": _at(0, y, COLUMNS, 1),
-        }
-        x, y, tallest = 0, y + 1, 0
-        for panel in row.panel:
-            if x + panel.width > COLUMNS:
-                x, y, tallest = 0, y + tallest, 0
-            yield {**_panel(panel), "gridPos": _at(x, y, panel.width, panel.height)}
-            x, tallest = x + panel.width, max(tallest, panel.height)
-        y += tallest
-
-
-def _at(x: int, y: int, w: int, h: int) -> dict[str, int]:
-    return {"x": x, "y": y, "w": w, "h": h}
-
-
-def _panel(panel: Panel) -> dict[str, Any]:
+def panel_document(panel: Panel) -> dict[str, Any]:
+    """Write a panel without its place."""
     defaults, overrides = _field_config(panel)
     return {
         "type": _TYPES[panel.kind],
         "title": panel.title,
-        "description": _in_one_line(panel.description),
-        "datasource": _SOURCE,
+        "description": in_one_line(panel.description),
+        "datasource": SOURCE,
         "targets": _targets(panel),
         "fieldConfig": {"defaults": defaults, "overrides": overrides},
         "options": _options(panel),
         **({"transformations": _transformations(panel)} if _TYPES[panel.kind] == "table" else {}),
-        **({"links": [_link("What to do", panel.page)]} if panel.page else {}),
+        **({"links": [link("What to do", panel.page)]} if panel.page else {}),
     }
 
 
-def _link(title: str, page: str) -> dict[str, Any]:
+def link(title: str, page: str) -> dict[str, Any]:
+    """Link a page of the documentation."""
     return {"title": title, "type": "link", "icon": "doc", "url": f"$pages/{page}", "targetBlank": True}
 
 
-def _in_one_line(text: str) -> str:
+def in_one_line(text: str) -> str:
+    """Write a text of the description without its line breaks."""
     return " ".join(text.split())
 
 
@@ -184,7 +78,7 @@ def _targets(panel: Panel) -> list[dict[str, Any]]:
     return [
         {
             "refId": _letter(number),
-            "datasource": _SOURCE,
+            "datasource": SOURCE,
             "editorMode": "code",
             "expr": expr,
             "legendFormat": legend or "__auto",
@@ -281,7 +175,7 @@ def _fault_columns() -> list[dict[str, Any]]:
     colours = {"id": "custom.cellOptions", "value": {"type": "color-background", "mode": "basic"}}
     wrapped = {"id": "custom.cellOptions", "value": {"type": "auto", "wrapText": True}}
     link = {"title": "Open the page", "url": "$pages/${__value.text}", "targetBlank": True}
-    more = {
+    more: Mapping[str, list[dict[str, Any]]] = {
         "Value": [colours],
         "wrong": [wrapped],
         "cost": [wrapped],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.grafana.faults import meet
+from hack.grafana.meeting import meet
 from hack.grafana.prometheus import is_installed
 from tests import databases
 

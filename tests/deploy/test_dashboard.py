@@ -13,7 +13,7 @@ from controller.metrics import Metrics
 from controller.metrics.families import Reach
 from hack.alerts import JOB
 from hack.grafana.description import COLUMNS, Kind, read_description
-from hack.grafana.panels import grafana_document
+from hack.grafana.document import grafana_document
 from hack.grafana.queries import FAULTS, RANKS, fault_rows, written_out
 from tests.documents import PAGES
 from tests.prometheus import promtool

@@ -9,7 +9,7 @@ import pytest
 
 from hack.alerts import JOB, RULES
 from hack.grafana.description import read_description
-from hack.grafana.panels import grafana_document
+from hack.grafana.document import grafana_document
 from hack.grafana.prometheus import Prometheus, QueryFailed, is_installed, run_prometheus
 from hack.grafana.text import Sight, show
 from tests.contracts.distribution import free_port

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from hack.grafana.description import Dashboard
-from hack.grafana.panels import grafana_document
+from hack.grafana.document import grafana_document
 from hack.grafana.prometheus import Series
 from hack.grafana.text import Sight, show
 

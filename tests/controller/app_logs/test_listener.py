@@ -234,7 +234,7 @@ async def test_its_loops_send_lines_and_counters_by_themselves(scene: Scene) -> 
 
 def test_every_counter_is_made_of_metrics_that_exist() -> None:
     metrics = Metrics()
-    metrics.jobs.count_bytes("docker.io", 5, transferred=3, mounted=1)
+    metrics.jobs.count_bytes("docker.io", transferred=3, mounted=1, present=1)
     declared = {family.name: family.labels for family in metrics.declared}
 
     for name, label, values in COUNTERS.values():
@@ -247,7 +247,7 @@ def test_counters_add_up_what_they_are_made_of() -> None:
     metrics = Metrics()
     metrics.jobs.attempts.labels("cached").inc(2)
     metrics.jobs.count_failure("failed", FailureKind.DENIED)
-    metrics.jobs.count_bytes("docker.io", 6, transferred=3, mounted=2)
+    metrics.jobs.count_bytes("docker.io", transferred=3, mounted=2, present=1)
     for reason, count in ((Reason.NOT_STARTED, 4), (Reason.MIGRATED, 5)):
         metrics.migrations.ended.labels(Goal.CACHE, reason.state, reason).inc(count)
     metrics.migrations.ended.labels(Goal.SOURCE, Reason.RESTORED.state, Reason.RESTORED).inc(6)

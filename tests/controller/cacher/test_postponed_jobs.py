@@ -13,6 +13,7 @@ from reconcile.failed_bytes import DAY
 from reconcile.lrps import AppGuid
 from reconcile.records import MAX_ATTEMPTS, CacheJob, JobState
 from tests.controller.cacher.bench import OTHER, SOURCE, Bench, Registries, open_bench, request
+from tests.written_lines import written_lines
 
 
 @pytest.mark.looptime
@@ -23,6 +24,19 @@ async def test_an_unreachable_registry_is_tried_again(bench: Bench) -> None:
     assert ended.state is JobState.CACHED
     assert ended.attempts == 4
     assert ended.failure == ""
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("failure", [Unavailable, RateLimited])
+async def test_only_the_first_attempt_that_is_put_off_is_told_to_operators(
+    bench: Bench, capsys: pytest.CaptureFixture[str], failure: type[Unavailable]
+) -> None:
+    """A registry that is away for an hour would be a line a minute for each job; `jobs` shows all of them."""
+    bench.registries.failures += [failure("registry", "x", "y")] * 4
+    await bench.ended(await bench.cacher.request(request()))
+
+    lines = [each for each in written_lines(capsys) if each["message"].endswith(".postponed-job")]
+    assert [each["level"] for each in lines] == ["info", "debug", "debug", "debug"]
 
 
 @pytest.mark.looptime

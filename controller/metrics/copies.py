@@ -36,7 +36,7 @@ class JobMetrics:
         )
         self.failures = families.counter(
             "job_failures",
-            "Failed attempts of cache jobs, by their kind, and by whether the job is tried again or has failed",
+            "Failed attempts of cache jobs, by kind, and by whether the job is tried again or has failed",
             {"outcome": ("again", "failed"), "kind": tuple(FailureKind)},
         )
         self.duration = families.histogram(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -104,6 +104,13 @@ async def test_a_line_names_the_process_that_it_is_about_and_no_other(scene: Sce
 
     assert [line.tags.get("process_type") for line in lines] == ["web", "worker", None]
     assert {line.tags["app_name"] for line in lines} == {"shop"}
+
+
+async def test_an_app_that_is_scaled_to_nothing_reads_of_no_instances(scene: Scene) -> None:
+    begun = MigrationBegun(SOURCE, "", Goal.CACHE, has_bridge=False, reason=Reason.RUNS_FROM_SOURCE)
+    scene.logs.lrp_event(replace(lrp_of("web"), instances=0), begun)
+
+    assert await scene.lines() == []
 
 
 async def test_an_app_gets_no_more_lines_than_its_rate_and_others_get_theirs(scene: Scene) -> None:

@@ -52,7 +52,7 @@ class JobMetrics:
             "copied_bytes",
             "Bytes of finished copies, by their source registry, and by how they came into the private one: "
             "they were transferred, mounted from another copy, or present already",
-            {"registry": Open("source registries: see below"), "how": HOW},
+            {"registry": Open("source registries, see above"), "how": HOW},
         )
         self.shown_bytes = families.counter(
             "shown_bytes",

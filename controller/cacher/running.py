@@ -202,7 +202,9 @@ class JobRunner:
         metrics.registries.note_served(job.source.domain)
         if copied is not None:
             registry = metrics.registries.names.of(job.source.domain)
-            metrics.jobs.count_bytes(registry, copied.size, transferred=transferred, mounted=copied.mounted)
+            metrics.jobs.count_bytes(
+                registry, transferred=transferred, mounted=copied.mounted, present=copied.present
+            )
         log.info(
             "cached-image",
             job=job.job_id,

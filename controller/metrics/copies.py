@@ -52,7 +52,7 @@ class JobMetrics:
             "copied_bytes",
             "Bytes of finished copies, by their source registry, and by how they came into the private one: "
             "they were transferred, mounted from another copy, or present already",
-            {"registry": Open("source registries: see below"), "how": HOW},
+            {"registry": Open("source registries, see above"), "how": HOW},
         )
         self.shown_bytes = families.counter(
             "shown_bytes",
@@ -67,9 +67,8 @@ class JobMetrics:
         self.attempts.labels(outcome).inc()
         self.failures.labels(outcome, kind).inc()
 
-    def count_bytes(self, registry: str, size: int, *, transferred: int, mounted: int) -> None:
-        """Count the bytes of a finished copy; what was neither moved nor mounted was there."""
-        present = max(0, size - transferred - mounted)
+    def count_bytes(self, registry: str, *, transferred: int, mounted: int, present: int) -> None:
+        """Count the bytes of a finished copy, by how they came into the private registry."""
         for how, count in zip(HOW, (transferred, mounted, present), strict=True):
             self.copied_bytes.labels(registry, how).inc(count)
 

@@ -102,8 +102,9 @@ async def test_many_running_apps_are_moved_and_no_instance_is_missed(
     await until(lambda: sum(invariants.serving().values()) == instances)
     with invariants.watching():
         assert sum(invariants.held.values()) == instances
-        await env.started_daemon()
+        daemon = await env.started_daemon()
         await moved(env, *apps, seconds=450.0)
+        lines = [(await daemon.logged("reconciler.migrated", app_guid=app.guid))["data"] for app in apps]
     invariants.check_end()
     record_property(
         "figures",
@@ -114,6 +115,7 @@ async def test_many_running_apps_are_moved_and_no_instance_is_missed(
     assert invariants.violations == []
     assert min(invariants.lowest.values()) == 0
     assert len(invariants.bridges) == len(apps)
+    assert [line["lowest-instances"] for line in lines] == [app.instances for app in apps]
 
 
 @both_versions

@@ -5,6 +5,7 @@ no server of their own; with --long all of them.
 """
 
 import asyncio
+import functools
 import gc
 import io
 import os
@@ -12,15 +13,17 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import grpc.aio
 import hypothesis
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockBuster
 
 from controller.logs import configure_logs
 from tests import databases
 from tests.order import Scheduler, in_order
+from tests.simulators.certificates import Authority
 
 # Before Python 3.12 pytest-asyncio's first look for a running loop makes one and never closes it,
 # unless it was said that there is none.
@@ -52,12 +55,25 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(guard.see)
     databases.begin_run()
+    trust_one_authority()
     asyncio.run(hold_grpc())
 
 
 def pytest_unconfigure() -> None:
+    detector.is_on = False
     if "PYTEST_XDIST_WORKER" not in os.environ:
         databases.end_run()
+
+
+def trust_one_authority() -> None:
+    """Let one authority be all that the system trusts, for this run and the programs that it starts.
+
+    No certificate of a test is of the system's authorities, and a TLS context takes 25 ms to load them all.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        directory = Path(os.environ[databases.RUN_DIRECTORY])
+        os.environ["SSL_CERT_FILE"] = str(Authority(directory, "system").certificate)
+        os.environ["SSL_CERT_DIR"] = str(directory)
 
 
 async def hold_grpc() -> None:
@@ -135,9 +151,42 @@ def is_server(bound: object) -> bool:
 guard = Guard()
 
 
+class Detector:
+    """Fails a test whose event loop waits inside our code; on or off for many tests, since that takes a moment.
+
+    It is off where the program is another process: then the event loop is that of simulators.
+    """
+
+    def __init__(self) -> None:
+        self._is_on = False
+
+    @functools.cached_property
+    def _of_calls(self) -> BlockBuster:
+        found = BlockBuster(scanned_modules=["controller", "reconcile"])
+        # A traceback in a log line quotes the source.
+        for call in ("os.stat", "io.BufferedReader.read", "io.TextIOWrapper.read"):
+            found.functions[call].can_block_in("linecache.py", {"checkcache", "updatecache"})
+        return found
+
+    @property
+    def is_on(self) -> bool:
+        return self._is_on
+
+    @is_on.setter
+    def is_on(self, on: bool) -> None:
+        if on != self._is_on:
+            (self._of_calls.activate if on else self._of_calls.deactivate)()
+            self._is_on = on
+
+
+detector = Detector()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     guard.is_on = not has_servers(item)
+    detector.is_on = not item.nodeid.startswith("tests/daemon/")
+    configure_logs("debug", CapturedOutput())
     try:
         return (yield)
     finally:
@@ -176,18 +225,3 @@ class CapturedOutput(io.StringIO):
 
     def write(self, text: str) -> int:
         return sys.stdout.write(text)
-
-
-@pytest.fixture(autouse=True)
-def log_lines() -> None:
-    configure_logs("debug", CapturedOutput())
-
-
-@pytest.fixture(autouse=True)
-def no_blocking_on_the_event_loop() -> Iterator[BlockBuster]:
-    """Fail a test whose event loop waits inside our code."""
-    with blockbuster_ctx(scanned_modules=["controller", "reconcile"]) as detector:
-        # A traceback in a log line quotes the source.
-        for call in ("os.stat", "io.BufferedReader.read", "io.TextIOWrapper.read"):
-            detector.functions[call].can_block_in("linecache.py", {"checkcache", "updatecache"})
-        yield detector

@@ -42,8 +42,8 @@ _TABLES = {
     "mysql": "SELECT table_name FROM information_schema.tables WHERE table_schema = database()",
 }
 
-_made: set[tuple[str, str]] = set()
-"""The databases that this process has created, each with its kind."""
+_made: dict[tuple[str, str], Any] = {}
+"""An administrator's connections to the databases that this process has created, by their kinds and names."""
 
 # Waits until the process of the tests has ended, however it has; then nothing is left of the server.
 _GUARD = """
@@ -95,7 +95,13 @@ class RunningServer:
         import pymysql  # noqa: PLC0415 - the other one
 
         return pymysql.connect(
-            host="127.0.0.1", port=self.port, user=USER, database=database or None, autocommit=True
+            host="127.0.0.1",
+            port=self.port,
+            user=USER,
+            database=database or None,
+            autocommit=True,
+            client_flag=pymysql.constants.CLIENT.MULTI_STATEMENTS,
+            ssl_disabled=True,
         )
 
     def create(self, database: str) -> None:
@@ -154,15 +160,27 @@ def empty_database(kind: str, worker: str) -> str:
     server, database = run_server(kind), f"store_{worker}"
     if (kind, database) not in _made:
         server.create(database)
-        _made.add((kind, database))
-    tables = {str(row[0]) for row in server.execute(_TABLES[kind], database=database)}
-    if not tables:
-        return server.url(database)
-    rows = [f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables) if table.name in tables]
-    rows += [f"DROP TABLE {name}" for name in tables - metadata.tables.keys() - {REVISIONS_TABLE}]
-    statements = ["; ".join(rows)] if kind == "postgresql" else rows
-    server.execute(*statements, database=database)
+        _made[kind, database] = server.connect(database)
+    try:
+        _empty(kind, _made[kind, database])
+    except Exception:  # noqa: BLE001 - of either driver: a test before this one has ended all connections
+        _made[kind, database] = server.connect(database)
+        _empty(kind, _made[kind, database])
     return server.url(database)
+
+
+def _empty(kind: str, administrator: Any) -> None:
+    with administrator.cursor() as cursor:
+        cursor.execute(_TABLES[kind])
+        tables = {str(row[0]) for row in cursor.fetchall()}
+        rows = [
+            f"DELETE FROM {each.name}" for each in reversed(metadata.sorted_tables) if each.name in tables
+        ]
+        rows += [f"DROP TABLE {name}" for name in tables - metadata.tables.keys() - {REVISIONS_TABLE}]
+        if rows:
+            cursor.execute("; ".join(rows))
+            while cursor.nextset():
+                pass
 
 
 def _start(kind: str, directory: Path) -> RunningServer:

@@ -434,7 +434,7 @@ async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> Non
     """Wait until another process has brought something about; it has no other way to say so."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the other process sets no event here
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

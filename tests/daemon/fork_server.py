@@ -74,8 +74,16 @@ def _report_end(events: selectors.BaseSelector, files: tuple[int, int], pid: int
     os.close(report)
 
 
-LATE = ("alembic.command", "docker", "google.protobuf.json_format", "rich.live", "rich.progress")
-"""What the program imports only where it needs it."""
+LATE = (
+    "alembic.command",
+    "anyio._backends._asyncio",
+    "docker",
+    "google.protobuf.json_format",
+    "httpcore",
+    "rich.live",
+    "rich.progress",
+)
+"""What the program, or a package of it, imports only where it needs it."""
 
 
 def import_program() -> None:

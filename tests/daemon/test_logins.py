@@ -140,7 +140,6 @@ async def test_a_new_login_reaches_every_app_without_a_gap(env: Environment, ver
     assert lrp.root_fs == f"docker://{host}/{path.replace(':', '#')}", "its true source is known as before"
 
 
-@both_versions
 async def test_a_login_that_is_not_the_configured_one_is_drift_in_plan_and_list(
     env: Environment, version: Version
 ) -> None:
@@ -180,7 +179,6 @@ async def test_a_login_that_is_not_the_configured_one_is_drift_in_plan_and_list(
     assert says_no_secret(daemon)
 
 
-@both_versions
 @pytest.mark.parametrize("login", [None, SECOND], ids=["one too many", "none"])
 async def test_a_login_too_many_and_one_that_is_missing_are_drift_too(
     env: Environment, login: Login | None

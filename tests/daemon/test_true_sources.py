@@ -19,6 +19,7 @@ from tests.daemon.invariants import Invariants
 from tests.daemon.operator import Operator, running_apps
 from tests.daemon.pushes import all_on_copies, copy_of, image_of, staged_and_cached
 from tests.simulators.bbs import Version
+from tests.simulators.cell_settings import Instance
 from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
 from tests.simulators.registry import Refuse
@@ -83,6 +84,7 @@ class TestUnreachableSource:
 
         assert await env.replaced(app) == f"docker://{env.cache.address}/{copy}#latest"
         await daemon.logged("reconciler.used-known-copy", process_guid=app.process_guid)
+        await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="migrated")
         row = await row_of(env, app)
         assert row["state"] == "cached"
         assert row["reason"] in {"migrated", "already-cached"}, "the latter where another pass came first"
@@ -175,6 +177,15 @@ class TestMovedTag:
         assert [row["reason"] for row in plan.kind("skipped")] == ["waiting-for-staging"]
         assert not env.is_from_cache(app)
 
+        lrp = env.lrp(app)
+        assert lrp is not None
+
+        async def begin(instance: Instance) -> None:
+            """Start nothing from the source again, however late the daemon sees that nothing runs."""
+            if instance.rootfs == lrp.root_fs:
+                await until(lambda: instance.is_stopping)
+
+        env.cell.settings.begin_process = begin
         await env.cloud.restart(app)
         await all_on_copies(env, [app])
 

@@ -17,6 +17,7 @@ from reconcile.migrations import Goal, Migration
 from reconcile.protocol import MAX_ROUNDS
 from reconcile.reasons import Reason
 from reconcile.references import Rootfs
+from tests.examples import examples
 from tests.reconcile.protocol_model import BRIDGE, SOURCE, TARGET, App, Pulls, pull_of
 from tests.reconcile.test_decide import PROCESS
 from tests.reconcile.test_protocol_runs import Migrating, Run
@@ -308,7 +309,9 @@ class RefusedLoginOfSource(PatchingDroplet):
 
 MACHINES = (PatchingDroplet, RestoringBeforeDroplet, MovingPatchedDroplet, RefusedLoginOfSource)
 for _machine in MACHINES:
-    _machine.TestCase.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
+    _machine.TestCase.settings = settings(
+        max_examples=examples(gate=50, long=120), stateful_step_count=60, deadline=None
+    )
 TestPatchingDroplet = PatchingDroplet.TestCase
 TestRestoringBeforeDroplet = RestoringBeforeDroplet.TestCase
 TestMovingPatchedDroplet = MovingPatchedDroplet.TestCase

@@ -28,6 +28,7 @@ from reconcile.migrations import Phase
 from reconcile.reasons import Reason
 from reconcile.references import Rootfs
 from reconcile.steps import RemoveOriginal
+from tests.examples import examples
 from tests.reconcile.protocol_model import BRIDGE, SOURCE, TARGET, App, Pulls
 from tests.reconcile.test_decide import PROCESS
 
@@ -553,7 +554,9 @@ def test_the_routes_of_a_bridge_are_removed_before_it() -> None:
     assert run.ends == {} or run.row is None
 
 
-Migrating.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+Migrating.TestCase.settings = settings(
+    max_examples=examples(gate=80, long=200), stateful_step_count=60, deadline=None
+)
 TestMigrating = Migrating.TestCase
 
 
@@ -607,7 +610,9 @@ class LeavingGoneFormerCopy(Migrating):
         self.app.droplet = None
 
 
-LeavingGoneFormerCopy.TestCase.settings = settings(Migrating.TestCase.settings, max_examples=100)
+LeavingGoneFormerCopy.TestCase.settings = settings(
+    Migrating.TestCase.settings, max_examples=examples(gate=50, long=100)
+)
 TestLeavingGoneFormerCopy = LeavingGoneFormerCopy.TestCase
 
 

@@ -14,6 +14,7 @@ from controller.store.location import Location, location_from_url
 from controller.store.opening import Store
 from controller.store.sql import SqlRecords
 from tests.databases import empty_database
+from tests.stores import copy_schema
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def server_databases(worker_id: str) -> Iterator[ServerDatabases]:
     databases.close()
 
 
-@pytest.fixture(params=["memory", "file", *ON_SERVERS])
+@pytest.fixture(params=[pytest.param("memory", marks=pytest.mark.long), "file", *ON_SERVERS])
 async def database(
     request: pytest.FixtureRequest, url: str, server_databases: ServerDatabases
 ) -> AsyncIterator[Database]:
@@ -68,6 +69,7 @@ async def database(
         chosen = "sqlite://" if request.param == "memory" else url
         location = await asyncio.to_thread(location_from_url, chosen)
         async with opening.open_database(location, run_id="run-1") as opened:
+            await asyncio.to_thread(opened.migrate, copy_schema)
             yield opened
     else:
         yield await asyncio.to_thread(server_databases.empty, request.param)

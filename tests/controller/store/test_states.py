@@ -18,6 +18,7 @@ from reconcile.references import CacheGuid
 from reconcile.trust import BlobHolder
 from tests.controller.store.samples import binding, digest, image, job
 from tests.databases import empty_database
+from tests.examples import examples
 from tests.stores import open_store
 
 names = st.sampled_from(["a", "b", "c"])
@@ -129,7 +130,7 @@ def url_on(kind: str) -> str:
     return empty_database(kind, os.environ.get("PYTEST_XDIST_WORKER", "master"))
 
 
-SOME = settings(max_examples=25, stateful_step_count=20, deadline=None)
+SOME = settings(max_examples=examples(gate=12, long=25), stateful_step_count=20, deadline=None)
 
 TestRecords = Records.TestCase
 TestRecords.settings = SOME

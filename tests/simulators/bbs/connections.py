@@ -1,4 +1,4 @@
-"""Reads requests from a connection and writes answers to it, with h11 for the framing."""
+"""Reads requests from a connection with httptools, and writes answers to it."""
 
 import asyncio
 import socket
@@ -6,8 +6,9 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from http import HTTPStatus
 
-import h11
+import httptools
 
 READ_SIZE = 65536
 PROTOBUF = "application/x-protobuf"
@@ -54,8 +55,35 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
+class _Incoming:
+    """One request while it is read; httptools calls what begins with `on`."""
+
+    def __init__(self) -> None:
+        self.url = bytearray()
+        self.headers: dict[str, str] = {}
+        self.body = bytearray()
+        self.waits_for_continue = False
+        self.is_complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("ascii").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.waits_for_continue = self.headers.get("expect", "").lower() == "100-continue"
+
+    def on_body(self, body: bytes) -> None:
+        self.waits_for_continue = False
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.is_complete = True
+
+
 class Connection:
-    """The server's side of one keep-alive connection.
+    """The server's side of one keep-alive connection, whose client sends a request after the answer to the last.
 
     Attributes:
         peer: The address of the client.
@@ -65,8 +93,8 @@ class Connection:
         self.reader = reader
         self.writer = writer
         self.peer: str = (writer.get_extra_info("peername") or ("",))[0]
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=READ_SIZE)
         self._is_head = False
+        self._is_kept = True
 
     @property
     def client(self) -> str:
@@ -78,34 +106,26 @@ class Connection:
         """Read a request; None if the client has gone, or speaks no HTTP."""
         try:
             return await self._read()
-        except (ConnectionError, h11.RemoteProtocolError):
+        except (ConnectionError, httptools.HttpParserError):
             return None
 
     async def _read(self) -> Call | None:
-        if self._http.our_state is h11.DONE:
-            self._http.start_next_cycle()
-        request: h11.Request | None = None
-        body = bytearray()
-        while True:
-            event = self._http.next_event()
-            if event is h11.NEED_DATA:
-                await self._continue()
-                self._http.receive_data(await self.reader.read(READ_SIZE))
-            elif isinstance(event, h11.Request):
-                request = event
-                self._is_head = event.method == b"HEAD"
-            elif isinstance(event, h11.Data):
-                body += event.data
-            elif isinstance(event, h11.EndOfMessage) and request is not None:
-                return _call(request, bytes(body))
-            else:
+        incoming = _Incoming()
+        parser = httptools.HttpRequestParser(incoming)
+        while not incoming.is_complete:
+            if incoming.waits_for_continue:
+                incoming.waits_for_continue = False
+                self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                await self.writer.drain()
+            data = await self.reader.read(READ_SIZE)
+            if not data:
                 return None
-
-    async def _continue(self) -> None:
-        if self._http.they_are_waiting_for_100_continue:
-            go_on = h11.InformationalResponse(status_code=100, headers=[])
-            self.writer.write(self._http.send(go_on))
-            await self.writer.drain()
+            parser.feed_data(data)
+        method = parser.get_method().decode("ascii")
+        self._is_head, self._is_kept = method == "HEAD", parser.should_keep_alive()
+        path, _, query = incoming.url.decode("ascii").partition("?")
+        trace_id = incoming.headers.get("x-vcap-request-id", "")
+        return Call(method, path, bytes(incoming.body), trace_id, query, incoming.headers)
 
     async def answer(self, answer: Answer) -> bool:
         """Write a response; False if the connection is of no more use."""
@@ -113,20 +133,20 @@ class Connection:
             *answer.headers,
             ("Date", formatdate(usegmt=True)),
             ("Content-Length", str(len(answer.body))),
+            *(() if self._is_kept else (("Connection", "close"),)),
         ]
-        response = h11.Response(status_code=answer.status, headers=headers)
+        lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}", *(f"{k}: {v}" for k, v in headers)]
+        head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
         try:
-            body = () if self._is_head else (h11.Data(data=answer.body),)
-            parts = (response, *body, h11.EndOfMessage())
-            self.writer.write(b"".join(self._http.send(part) or b"" for part in parts))
+            self.writer.write(head + (b"" if self._is_head else answer.body))
             await self.writer.drain()
         except ConnectionError:
             return False
-        return self._http.our_state is h11.DONE
+        return self._is_kept
 
 
-def _call(request: h11.Request, body: bytes) -> Call:
-    headers = {name.lower().decode("ascii"): value.decode("latin-1") for name, value in request.headers}
-    path, _, query = request.target.decode("ascii").partition("?")
-    trace_id = headers.get("x-vcap-request-id", "")
-    return Call(request.method.decode("ascii"), path, body, trace_id, query, headers)
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

@@ -1,8 +1,9 @@
 """A process that has imported the whole program and forks for each run of it: `python -m tests.daemon.fork_server FD`.
 
-A run of the program costs a second of CPU for imports otherwise. What is asked for comes over the socket
-pair FD: one JSON object with the arguments and four descriptors, of which the first three become standard
-input, output and error. To the fourth it says the process id of the run, and in the end its exit status.
+A run of the program costs a second of CPU for imports otherwise. FD is a socket that listens. What is asked
+for comes over its connections: one JSON object with the arguments and four descriptors, of which the first
+three become standard input, output and error. To the fourth it says the process id of the run, and in the
+end its exit status. It ends with the last of its connections.
 A run is a process like any other, but for its parent.
 """
 
@@ -35,26 +36,33 @@ class Run:
     limits: dict[str, float]
 
 
-def serve(requests: socket.socket) -> Run:
-    """Fork for each request until the other end is closed; returns in each child, and nowhere else."""
+def serve(listener: socket.socket) -> Run:
+    """Fork for each request until all connections are closed; returns in each child, and nowhere else."""
     with selectors.DefaultSelector() as events:
-        events.register(requests, selectors.EVENT_READ)
+        events.register(listener, selectors.EVENT_READ)
+        connections = set[socket.socket]()
         reports: dict[int, tuple[int, int]] = {}  # process id to its pidfd, and to where its end is told
         while True:
             for key, _ in events.select():
-                if key.fileobj is not requests:
+                if key.data is not None:
                     _report_end(events, reports.pop(key.data), key.data)
                     continue
-                text, files, _, _ = socket.recv_fds(requests, MAX_REQUEST, 4)
+                assert isinstance(key.fileobj, socket.socket)
+                if key.fileobj is listener:
+                    _accept(events, listener, connections)
+                    continue
+                text, files, _, _ = socket.recv_fds(key.fileobj, MAX_REQUEST, 4)
                 if not text:
-                    sys.exit(0)
+                    _close(events, key.fileobj, connections)
+                    continue
                 stdin, stdout, stderr, report = files
                 pid = os.fork()
                 if pid == 0:
                     for number, file in enumerate((stdin, stdout, stderr)):
                         os.dup2(file, number)
                     others = [file for pair in reports.values() for file in pair]
-                    for file in (*files, *others, requests.detach()):
+                    sockets = [each.detach() for each in (listener, *connections)]
+                    for file in (*files, *others, *sockets):
                         os.close(file)
                     return Run(**json.loads(text))
                 for file in (stdin, stdout, stderr):
@@ -62,6 +70,22 @@ def serve(requests: socket.socket) -> Run:
                 os.write(report, f"{pid}\n".encode())
                 reports[pid] = os.pidfd_open(pid), report
                 events.register(reports[pid][0], selectors.EVENT_READ, pid)
+
+
+def _accept(events: selectors.BaseSelector, listener: socket.socket, connections: set[socket.socket]) -> None:
+    connection, _ = listener.accept()
+    connections.add(connection)
+    events.register(connection, selectors.EVENT_READ)
+
+
+def _close(
+    events: selectors.BaseSelector, connection: socket.socket, connections: set[socket.socket]
+) -> None:
+    events.unregister(connection)
+    connections.remove(connection)
+    connection.close()
+    if not connections:
+        sys.exit(0)
 
 
 def _report_end(events: selectors.BaseSelector, files: tuple[int, int], pid: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -10,7 +11,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
+
+from tests import databases
 
 LONGEST_LINE = 16 * 1024 * 1024
 
@@ -132,12 +136,23 @@ async def _open_pipe() -> tuple[asyncio.StreamReader, int]:
 
 @functools.cache
 def _server() -> socket.socket:
-    """Start the fork server of this process, which ends with it."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, "-m", "tests.daemon.fork_server", str(theirs.fileno())]
-    _processes.append(subprocess.Popen(command, pass_fds=[theirs.fileno()]))
-    theirs.close()
-    return ours
+    """Connect to the fork server of this run of tests, which the first worker starts that needs it."""
+    directory = Path(os.environ[databases.RUN_DIRECTORY])
+    address = str(directory / "fork_server")
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with (directory / "fork_server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            connection.connect(address)
+        except OSError:  # there is none, or the one that was has ended
+            Path(address).unlink(missing_ok=True)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+                listener.bind(address)
+                listener.listen()
+                command = [sys.executable, "-m", "tests.daemon.fork_server", str(listener.fileno())]
+                _processes.append(subprocess.Popen(command, pass_fds=[listener.fileno()]))
+            connection.connect(address)
+    return connection
 
 
 _processes = list[subprocess.Popen[bytes]]()

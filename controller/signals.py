@@ -95,11 +95,13 @@ async def stop_on_signal(
     taken = set[signal.Signals]()
 
     def take(number: signal.Signals) -> None:
-        if number in _ENDING and taken & _ENDING:
-            signal.raise_signal(number)  # it came before the first one was handled
-        taken.add(number)
         if number in _ENDING:
+            if taken & _ENDING:
+                signal.raise_signal(number)  # it came before the first one was handled
+            else:
+                limit_ending()  # also while the config is read
             _end_at_next(loop)
+        taken.add(number)
         signals.put_nowait(number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
@@ -112,8 +114,11 @@ async def stop_on_signal(
         if number is signal.SIGUSR2:
             await _drain(reconciler, signals)
         request = await _reload(read_config) if number is signal.SIGHUP else StopRequested()
-    limit_ending()
-    _end_at_next(loop)  # also after SIGHUP
+    if taken & _ENDING:
+        request = StopRequested()  # one that came while the config was read ends the process, too
+    else:
+        limit_ending()
+        _end_at_next(loop)
     await reconciler.gate.finish_migrations(FINISH_WITHIN)
     raise request
 

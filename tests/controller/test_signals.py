@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -137,3 +138,26 @@ async def test_a_config_that_cannot_be_used_keeps_the_daemon_as_it_is() -> None:
 
     assert isinstance(request, ReloadRequested)
     assert gate.handlers == [dict.fromkeys(ENDING, signal.SIG_DFL)], "as after any signal that ends it"
+
+
+@pytest.mark.parametrize("number", ENDING)
+async def test_a_signal_while_the_config_is_read_ends_the_process(number: signal.Signals) -> None:
+    """It must not begin anew: whoever sent the signal waits for its end."""
+    is_read = threading.Event()
+    limited = list[bool]()
+    reconciler: Any = SimpleNamespace(gate=Gate())
+    waiting = asyncio.create_task(
+        stop_on_signal(reconciler, lambda: is_read.wait(60), lambda: limited.append(is_read.is_set()))
+    )
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGHUP)
+    await asyncio.sleep(0.01)
+    os.kill(os.getpid(), number)
+    while not limited:
+        await asyncio.sleep(0.01)
+    is_read.set()
+    with pytest.raises(StopRequested) as caught:
+        await waiting
+
+    assert not isinstance(caught.value, ReloadRequested)
+    assert limited == [False], "the end is limited from the signal on, however long the reading takes"

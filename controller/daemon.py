@@ -56,6 +56,9 @@ its lock a process can change nothing any more, and is needed as a standby."""
 LOST_LOCK, HELD_UP = 1, 5
 """Exit statuses of a process that ends so."""
 
+SAY_WITHIN = 0.3
+"""Seconds that the last line may take then: standard output may be what holds the process up."""
+
 MARK_WITHIN = 1.0
 """Seconds in which the BBS may be told at the end that this process has left nothing undone."""
 
@@ -220,8 +223,13 @@ def _restart() -> None:
 def _limit_ending(status: int) -> None:
     """End this process after some time, if it has not ended by itself, and say what has held it up."""
 
-    def end() -> None:
+    def say() -> None:
         log.error("ended-by-force", after_s=END_WITHIN, threads=threads_text())
+
+    def end() -> None:
+        saying = threading.Thread(target=say, name="last-words", daemon=True)
+        saying.start()
+        saying.join(SAY_WITHIN)
         os._exit(status)
 
     ending = threading.Timer(END_WITHIN, end)

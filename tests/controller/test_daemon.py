@@ -88,6 +88,7 @@ def test_a_process_that_something_holds_up_ends_itself_and_says_where_it_stood(
 
     monkeypatch.setattr(os, "_exit", end)
     monkeypatch.setattr(daemon, "END_WITHIN", 0.01)
+    monkeypatch.setattr(daemon, "SAY_WITHIN", 60.0)
     held = threading.Thread(target=resolve, name="resolver-1")
     held.start()
     daemon._limit_ending(daemon.HELD_UP)
@@ -101,3 +102,23 @@ def test_a_process_that_something_holds_up_ends_itself_and_says_where_it_stood(
     assert re.search(
         r"thread resolver-1:\n(  .*\n)*  \S+test_daemon.py:[0-9]+ \S*resolve\n", line["data"]["threads"]
     )
+
+
+def test_a_process_ends_itself_although_nobody_reads_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe that is full holds up whoever writes a line."""
+    is_read, has_ended, statuses = threading.Event(), threading.Event(), list[int]()
+
+    def end(status: int) -> None:
+        statuses.append(status)
+        has_ended.set()
+
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(daemon, "END_WITHIN", 0.01)
+    monkeypatch.setattr(daemon, "SAY_WITHIN", 0.01)
+    monkeypatch.setattr(daemon, "log", SimpleNamespace(error=lambda *_, **__: is_read.wait()))
+    daemon._limit_ending(daemon.LOST_LOCK)
+    ended_in_time = has_ended.wait(60)
+    is_read.set()
+
+    assert ended_in_time
+    assert statuses == [1]

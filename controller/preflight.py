@@ -68,6 +68,7 @@ def problems_of(config: Config) -> Iterator[str]:
     yield from _port_problem("admin_address", config.admin_address)
     yield from _port_problem("metrics_address", config.metrics_address)
     yield from _port_problem("healthcheck_address", config.healthcheck_address)
+    yield from _port_problem("debug_address", config.debug_address)
     yield from _port_problem("locket_address", config.locket_address)
     yield from _authorities_problem("bbs_ca_cert_file", config.bbs_ca_cert_file)
     yield from _pair_problem("bbs_client", config.bbs_client_cert_file, config.bbs_client_key_file)
@@ -79,6 +80,9 @@ def problems_of(config: Config) -> Iterator[str]:
     yield from _loggregator_problems(config.loggregator)
     yield from _authorities_problem("admin_ca_cert_file", config.admin_ca_cert_file)
     yield from _pair_problem("admin_server", config.admin_server_cert_file, config.admin_server_key_file)
+    yield from _authorities_problem("metrics_ca_cert_file", config.metrics_ca_cert_file)
+    certificate, key = config.metrics_server_cert_file, config.metrics_server_key_file
+    yield from _pair_problem("metrics_server", certificate, key)
     yield from _registry_problems("cache_registry", config.cache_registry)
     for at, former in enumerate(config.former_cache_registries):
         yield from _registry_problems(f"former_cache_registries.{at}", former)

@@ -56,6 +56,9 @@ def settings(certificates: Certificates, tmp_path: Path) -> Settings:
         "admin_server_cert_file": str(certificates.server.certificate),
         "admin_server_key_file": str(certificates.server.key),
         "metrics_address": "127.0.0.1:2",
+        "metrics_ca_cert_file": ca,
+        "metrics_server_cert_file": str(certificates.server.certificate),
+        "metrics_server_key_file": str(certificates.server.key),
         "uuid": "vm-1",
         "locket_address": "locket.example:8891",
         "locket_ca_cert_file": ca,
@@ -97,6 +100,9 @@ def test_nothing_is_wrong_with_a_good_config_and_nothing_is_created(
         ("admin_ca_cert_file", lambda settings, path: settings.update(admin_ca_cert_file=path)),
         ("admin_server_cert_file", lambda settings, path: settings.update(admin_server_cert_file=path)),
         ("admin_server_key_file", lambda settings, path: settings.update(admin_server_key_file=path)),
+        ("metrics_ca_cert_file", lambda settings, path: settings.update(metrics_ca_cert_file=path)),
+        ("metrics_server_cert_file", lambda settings, path: settings.update(metrics_server_cert_file=path)),
+        ("metrics_server_key_file", lambda settings, path: settings.update(metrics_server_key_file=path)),
         ("cache_registry.ca_cert_file", lambda s, path: s["cache_registry"].update(ca_cert_file=path)),
         (
             "cache_registry.client_cert_file",
@@ -186,6 +192,7 @@ def test_a_login_file_that_is_none_is_refused(
         ),
         ("admin_address", "127.0.0.1:65536", "admin_address: 65536 is no port"),
         ("metrics_address", "127.0.0.1:99999", "metrics_address: 99999 is no port"),
+        ("debug_address", "127.0.0.1:65536", "debug_address: 65536 is no port"),
         ("database_url", "sqlite:////tmp", "database_url: cannot use /tmp: it is no file"),
         (
             "database_url",

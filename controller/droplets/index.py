@@ -40,8 +40,8 @@ class DropletIndex:
         return dict(self._counts)
 
     def count(self, phase: DropletPhase) -> int:
-        """Count the droplets in a phase."""
-        return sum(number for (each, _), number in self._counts.items() if each is phase)
+        """Count the droplets in a phase; scrapes ask in a thread of their own, while counts come and go."""
+        return sum(number for (each, _), number in self.counts.items() if each is phase)
 
     def put(self, guid: DropletGuid, app_guid: AppGuid) -> None:
         """Note that an app has a droplet."""

@@ -1,7 +1,9 @@
+from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 from controller.app_placements import AppPlacements
-from controller.droplets.index import DropletIndex
+from controller.droplets.index import DropletIndex, State
 from reconcile.droplets import DropletGuid, DropletPhase, DropletRecord
 from reconcile.lrps import AppGuid
 from reconcile.reasons import Reason
@@ -44,6 +46,23 @@ def test_one_that_went_back_names_no_copy_and_is_counted_once() -> None:
     assert index.droplets_of_copy(guid_of(1)) == frozenset()
     assert index.counts == {(DropletPhase.RESTORED, Reason.PINNED_TO_SOURCE): 1}
     assert (index.count(DropletPhase.PATCHED), index.count(DropletPhase.RESTORED)) == (0, 1)
+
+
+class Changing(Counter[State]):
+    """Gets another entry while somebody goes through it, as from another thread."""
+
+    def items(self) -> Any:
+        for item in super().items():
+            self[DropletPhase.LEFT, Reason.DROPLET_GONE] += 1
+            yield item
+
+
+def test_a_scrape_counts_while_another_thread_changes_the_counts() -> None:
+    index = DropletIndex()
+    index._counts = Changing()
+    index.put_record(RECORD)
+
+    assert index.count(DropletPhase.PATCHED) == 1
 
 
 def test_only_what_waits_is_not_settled() -> None:

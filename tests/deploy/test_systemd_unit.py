@@ -72,6 +72,11 @@ def test_it_is_exposed_to_little(analyze: str) -> None:
     assert f"rates the unit at {rated} of 10" in PAGE
 
 
+def test_its_metrics_of_the_process_can_be_read() -> None:
+    """They need the time at which the machine was started, from /proc/stat: alerts count restarts with it."""
+    assert "ProcSubset" not in settings()
+
+
 def test_what_it_starts_lives_and_ends_with_sigterm(
     own: Tree, installed: Path, vcap: Path, tmp_path: Path
 ) -> None:

@@ -77,6 +77,8 @@ class StoreCounts:
                     self._next_shared = time.monotonic() + SHARE * took_shared
             except DockerCacheError as error:
                 log.debug("failed-to-count", error=str(error))
+            except Exception:
+                log.exception("failed-to-count")  # no metric is worth the end of the daemon
             await asyncio.sleep(max(INTERVAL, SHARE * took))
 
     async def count(self) -> None:

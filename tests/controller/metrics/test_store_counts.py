@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection, select
+from structlog.testing import capture_logs
 
+from controller import store_counts
 from controller.process import Process
 from controller.store.counts import SqlCounts
 from controller.store.opening import Store
@@ -18,6 +20,7 @@ from reconcile.migrations import Phase
 from reconcile.reasons import Reason
 from reconcile.records import JobId, JobState
 from reconcile.references import CacheRepositories, Digest
+from reconcile.stored_counts import StoredCounts
 from tests.controller.store.samples import binding, digest, image, job, lrp_record, migration
 from tests.stores import open_store
 
@@ -180,3 +183,33 @@ async def test_the_loop_counts_everything_at_once(scene: Scene) -> None:
 
     assert scene.sample("jobs", state="queued") == 0
     assert scene.sample("stored_copies") == 0
+
+
+class Faulty(SqlCounts):
+    """Fails as a fault of this program does, the first time."""
+
+    def __init__(self, counts: SqlCounts) -> None:
+        super().__init__(counts._database, counts._journal)
+        self.calls = 0
+        self.was_asked_again = asyncio.Event()
+
+    async def count(self) -> StoredCounts:
+        self.calls += 1
+        if self.calls == 1:
+            raise ValueError("a state that nobody knows")
+        self.was_asked_again.set()
+        return await super().count()
+
+
+async def test_a_fault_does_not_end_the_loop(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it the daemon would end."""
+    monkeypatch.setattr(store_counts, "INTERVAL", 0.01)
+    records = Faulty(scene.store.counts)
+    running = asyncio.create_task(StoreCounts(records, CacheRepositories(CACHE), scene.process).run())
+    with capture_logs() as logs:
+        async with asyncio.timeout(60):
+            await records.was_asked_again.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert [each["event"] for each in logs if each["log_level"] == "error"] == ["failed-to-count"]

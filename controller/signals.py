@@ -62,8 +62,8 @@ class EarlySignals:
         if self.request is not None and number in _ENDING:
             signal.raise_signal(number)  # it came before the first one was handled
         self._limit_ending()  # first of all: a log that nobody reads may hold up the next line
-        log.info("received-signal", signal=number.name)
         _end_at_next(asyncio.get_running_loop())
+        log.info("received-signal", signal=number.name)
         self.request = request
         if self._process is not None:
             self._process.cancel()

@@ -12,7 +12,7 @@ from controller.app_tags import named
 from reconcile.apply import Outcome
 from reconcile.instances import serving_indices
 from reconcile.lrps import DesiredLrp, ProcessGuid
-from reconcile.migrations import Migration
+from reconcile.migrations import Goal, Migration
 from reconcile.observed import Observed
 from reconcile.reasons import AppState, Reason
 from reconcile.references import CacheRepositories, Rootfs, source_from_rootfs
@@ -91,7 +91,7 @@ class MigrationLog:
             return copy, copy
         if row.way_back is not None:  # it was to run from the copy, and goes back
             return image_text(row.way_back.rootfs), copy
-        if row.goal is row.goal.CACHE:
+        if row.goal is Goal.CACHE:
             return image_text(row.original.rootfs), copy
         source = observed.original_source
         return copy, "" if source is None else image_text(source.rootfs)

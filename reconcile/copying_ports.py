@@ -63,6 +63,7 @@ class CopiedImage:
         size: Bytes of manifests, configs and layers.
         transferred: Bytes that were transferred; the rest was there already or was mounted.
         mounted: Bytes that were mounted from other repositories of the private registry.
+        present: Bytes that were in the copy's repository before.
         blobs: Every config and layer that the private repository now holds.
         sizes: Bytes of these blobs; none where they are not known.
         signatures: Skipped where the config does not ask for them.
@@ -76,6 +77,7 @@ class CopiedImage:
     signatures: Signatures = Signatures.SKIPPED
     has_zstd_layers: bool = False
     mounted: int = 0
+    present: int = 0
     sizes: Mapping[Digest, int] = field(default_factory=dict)
 
 

@@ -142,8 +142,10 @@ class AppLogs:
         self._add(_Happened(app_guid, event, self._now(), {}))
 
     def lrp_event(self, lrp: DesiredLrp, event: AppEvent) -> None:
-        """Tell what has happened to an LRP."""
+        """Tell what has happened to an LRP; of one without instances there is nothing to tell of them."""
         self._tags.note(lrp.app_guid, lrp.metric_tags)
+        if lrp.instances == 0:
+            return
         process_tags = {name: value for name, value in lrp.metric_tags.items() if name in PROCESS_TAGS}
         self._add(_Happened(lrp.app_guid, event, self._now(), process_tags))
 

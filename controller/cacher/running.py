@@ -104,6 +104,7 @@ class JobRunner:
             f"{ErrorCode.FAILED_BYTES}: copies of its organization moved {budget:,} bytes in vain in a day"
         )
         if job.failure != failure:
+            self._process.metrics.jobs.failures.labels("again", FailureKind.FAILED_BYTES).inc()
             log.error(
                 "too-many-failed-bytes",
                 job=job.job_id,
@@ -202,7 +203,9 @@ class JobRunner:
         metrics.registries.note_served(job.source.domain)
         if copied is not None:
             registry = metrics.registries.names.of(job.source.domain)
-            metrics.jobs.count_bytes(registry, copied.size, transferred=transferred, mounted=copied.mounted)
+            metrics.jobs.count_bytes(
+                registry, transferred=transferred, mounted=copied.mounted, present=copied.present
+            )
         log.info(
             "cached-image",
             job=job.job_id,

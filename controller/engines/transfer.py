@@ -83,13 +83,15 @@ class Transfer:
             [*self._checks(contents, tag_or_digest), *(partial(self._blobs.check, blob) for blob in left)]
         )
         held = {blob.digest for blob in (*blobs, *self._sent)}
+        progress = meter.read()
         return CopiedImage(
             digest=stored_digest(contents.root),
             size=contents.size,
-            transferred=meter.read().transferred,
+            transferred=progress.transferred,
             blobs=tuple(blob.digest for blob in contents.blobs if blob.digest in held),
             has_zstd_layers=contents.has_zstd_layers,
             mounted=meter.mounted,
+            present=progress.skipped - meter.mounted,
             sizes={blob.digest: blob.size for blob in contents.blobs if blob.digest in held},
         )
 

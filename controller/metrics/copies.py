@@ -36,7 +36,7 @@ class JobMetrics:
         )
         self.failures = families.counter(
             "job_failures",
-            "Failed attempts to run a cache job: it is tried again, or has failed; and the kind of failure",
+            "Failed attempts of cache jobs, by kind, and by whether the job is tried again or has failed",
             {"outcome": ("again", "failed"), "kind": tuple(FailureKind)},
         )
         self.duration = families.histogram(
@@ -52,7 +52,7 @@ class JobMetrics:
             "copied_bytes",
             "Bytes of finished copies, by their source registry, and by how they came into the private one: "
             "they were transferred, mounted from another copy, or present already",
-            {"registry": Open("source registries: see below"), "how": HOW},
+            {"registry": Open("source registries, see above"), "how": HOW},
         )
         self.shown_bytes = families.counter(
             "shown_bytes",
@@ -67,9 +67,8 @@ class JobMetrics:
         self.attempts.labels(outcome).inc()
         self.failures.labels(outcome, kind).inc()
 
-    def count_bytes(self, registry: str, size: int, *, transferred: int, mounted: int) -> None:
-        """Count the bytes of a finished copy; what was neither moved nor mounted was there."""
-        present = max(0, size - transferred - mounted)
+    def count_bytes(self, registry: str, *, transferred: int, mounted: int, present: int) -> None:
+        """Count the bytes of a finished copy, by how they came into the private registry."""
         for how, count in zip(HOW, (transferred, mounted, present), strict=True):
             self.copied_bytes.labels(registry, how).inc(count)
 

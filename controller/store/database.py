@@ -30,6 +30,9 @@ from reconcile.errors import DockerCacheError, LeaseLost, Unavailable
 
 T = TypeVar("T")
 
+_OF_DATABASE = (DBAPIError, PoolTimeout, sqlite3.Error)
+"""What drivers raise."""
+
 
 class Database:
     """A database and its worker threads.
@@ -43,7 +46,8 @@ class Database:
         availability: Since when it does not do what it is asked.
         fence: Called at the beginning of each transaction that writes, in that transaction; what it raises
             ends it. It holds what must not change before the commit. None where nobody else may write.
-        of_errors: Are told of each unit of work that the database has refused or not answered, in any thread.
+        of_errors: Are told of each unit of work that the database has refused or not answered, in any thread;
+            those of the lock and of a change of the schema do not count.
         before_commit: Called when a transaction that writes is about to be committed; what it raises rolls
             it back.
     """
@@ -133,8 +137,12 @@ class Database:
             result = transact()
         except LeaseLost:
             raise
-        except Unavailable as error:
-            self.availability.failed(use, error.detail, asked_at=asked_at)
+        except DockerCacheError as error:
+            if isinstance(error.__cause__, _OF_DATABASE):  # and not of what it was asked for
+                for tell in self.of_errors:
+                    tell(error)
+            if isinstance(error, Unavailable):
+                self.availability.failed(use, error.detail, asked_at=asked_at)
             raise
         self.availability.answered(use)
         return result
@@ -161,17 +169,11 @@ class Database:
                 stack.enter_context(connection.get_transaction() or connection.begin())
                 return work(connection)
         except DBAPIError as error:
-            raise self._told(store_error(error.orig or error, self.name)) from error
+            raise store_error(error.orig or error, self.name) from error
         except PoolTimeout as error:
-            detail = f"{self.name}: every connection is in use"
-            raise self._told(Unavailable("store", "busy", detail)) from error
+            raise Unavailable("store", "busy", f"{self.name}: every connection is in use") from error
         except sqlite3.Error as error:  # of work that uses the driver's connection
-            raise self._told(store_error(error, self.name)) from error
-
-    def _told(self, error: DockerCacheError) -> DockerCacheError:
-        for tell in self.of_errors:
-            tell(error)
-        return error
+            raise store_error(error, self.name) from error
 
     def close(self) -> None:
         """Wait for running transactions, then close the connections; blocks."""

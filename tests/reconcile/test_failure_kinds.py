@@ -44,6 +44,18 @@ def test_an_error_has_the_kind_of_its_code_or_else_of_its_class(
     assert kind_of(error) is kind
 
 
+def test_a_source_that_did_not_say_what_a_reference_means_failed_as_its_answer_says() -> None:
+    unnamed = Unavailable("registry", ErrorCode.SOURCE_UNREACHABLE, "timeout: it did not answer")
+    named = Unavailable("registry", ErrorCode.SOURCE_UNREACHABLE, "unknown-host: no such host")
+    named.__cause__ = Unavailable("registry", ErrorCode.UNKNOWN_HOST, "no such host")
+    limited = RateLimited("registry", ErrorCode.SOURCE_UNREACHABLE, "later")
+    limited.__cause__ = RateLimited("registry", "limited", "later")
+
+    assert kind_of(unnamed) is FailureKind.TIMEOUT
+    assert kind_of(named) is FailureKind.UNKNOWN_HOST
+    assert kind_of(limited) is FailureKind.RATE_LIMITED
+
+
 def test_a_code_that_is_known_means_the_same_without_its_error() -> None:
     assert kind_of_code("disk-full") is FailureKind.DISK_FULL
     assert kind_of_code("MANIFEST_UNKNOWN") is FailureKind.NOT_FOUND

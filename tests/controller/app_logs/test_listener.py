@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -104,6 +104,13 @@ async def test_a_line_names_the_process_that_it_is_about_and_no_other(scene: Sce
 
     assert [line.tags.get("process_type") for line in lines] == ["web", "worker", None]
     assert {line.tags["app_name"] for line in lines} == {"shop"}
+
+
+async def test_an_app_that_is_scaled_to_nothing_reads_of_no_instances(scene: Scene) -> None:
+    begun = MigrationBegun(SOURCE, "", Goal.CACHE, has_bridge=False, reason=Reason.RUNS_FROM_SOURCE)
+    scene.logs.lrp_event(replace(lrp_of("web"), instances=0), begun)
+
+    assert await scene.lines() == []
 
 
 async def test_an_app_gets_no_more_lines_than_its_rate_and_others_get_theirs(scene: Scene) -> None:
@@ -234,7 +241,7 @@ async def test_its_loops_send_lines_and_counters_by_themselves(scene: Scene) -> 
 
 def test_every_counter_is_made_of_metrics_that_exist() -> None:
     metrics = Metrics()
-    metrics.jobs.count_bytes("docker.io", 5, transferred=3, mounted=1)
+    metrics.jobs.count_bytes("docker.io", transferred=3, mounted=1, present=1)
     declared = {family.name: family.labels for family in metrics.declared}
 
     for name, label, values in COUNTERS.values():
@@ -247,7 +254,7 @@ def test_counters_add_up_what_they_are_made_of() -> None:
     metrics = Metrics()
     metrics.jobs.attempts.labels("cached").inc(2)
     metrics.jobs.count_failure("failed", FailureKind.DENIED)
-    metrics.jobs.count_bytes("docker.io", 6, transferred=3, mounted=2)
+    metrics.jobs.count_bytes("docker.io", transferred=3, mounted=2, present=1)
     for reason, count in ((Reason.NOT_STARTED, 4), (Reason.MIGRATED, 5)):
         metrics.migrations.ended.labels(Goal.CACHE, reason.state, reason).inc(count)
     metrics.migrations.ended.labels(Goal.SOURCE, Reason.RESTORED.state, Reason.RESTORED).inc(6)

@@ -271,7 +271,8 @@ async def test_a_proxy_that_states_no_length_costs_no_blob(scene: Scene) -> None
     second = await engine.copy(resolved, scene.target, None)
 
     assert first.transferred == sum(len(blob.content) for blob in SAMPLE.blobs)
-    assert second.transferred == 0
+    assert (second.transferred, second.mounted) == (0, 0)
+    assert second.present == first.transferred
     assert await engine.find_missing(scene.target, resolved.platform_digest, CheckDepth.BLOBS) == ""
 
 

@@ -68,6 +68,9 @@ async def test_C16_an_image_arrives_byte_for_byte(scene: Scene, docker: bool) ->
     assert {blob.digest for blob in sample.blobs} == {str(blob) for blob in copied.blobs}
     blob_bytes = sum(len(blob.content) for blob in sample.blobs)
     assert (blob_bytes + len(sample.manifest.content), blob_bytes) == (copied.size, copied.transferred)
+    assert {str(blob): size for blob, size in copied.sizes.items()} == {
+        blob.digest: len(blob.content) for blob in sample.blobs
+    }
     for blob in sample.blobs:
         assert blob.content == scene.private.store.find_blob(GUID, blob.digest)
 
@@ -218,7 +221,7 @@ async def test_a_second_copy_moves_nothing(scene: Scene) -> None:
 
     second = await scene.copy()
 
-    assert replace(first, transferred=0) == second
+    assert replace(first, transferred=0, present=first.transferred) == second
     assert scene.source.count("GET", "/blobs/") == 0
     assert scene.private.count("PUT") == scene.private.count("POST") == 0
 
@@ -232,6 +235,8 @@ async def test_a_blob_of_another_cached_image_is_mounted(scene: Scene) -> None:
     copied = await scene.copy()
 
     assert len(SAMPLE.config.content) == copied.transferred
+    assert copied.mounted == sum(len(layer.content) for layer in SAMPLE.layers)
+    assert copied.present == 0
     assert scene.source.count("GET", "/blobs/") == 1
     assert scene.private.count("POST", "mount=") == 3
     assert scene.private.count("POST") == 4

@@ -119,9 +119,8 @@ def test_the_number_of_series_is_bounded(metrics: Metrics) -> None:
     """Whoever pushes an app names hosts, and none of them gets a series before it has served an image."""
     for number in range(500):
         metrics.registries.note_served(f"r{number}.example")
-        metrics.jobs.count_bytes(
-            metrics.registries.names.of(f"r{number}.example"), 1, transferred=1, mounted=0
-        )
+        name = metrics.registries.names.of(f"r{number}.example")
+        metrics.jobs.count_bytes(name, transferred=1, mounted=0, present=0)
     metrics.lrps.count({Reason.MIGRATED: 3})
     series = scraped(metrics)
     registries = {dict(labels)["registry"] for _, labels in series if "registry" in dict(labels)}

@@ -59,8 +59,10 @@ class EarlySignals:
         loop.add_signal_handler(signal.SIGUSR1, log.info, "ignored-signal")  # there is no circuit breaker yet
 
     def _end(self, number: signal.Signals, request: StopRequested) -> None:
-        if self.request is not None and number in _ENDING:
-            signal.raise_signal(number)  # it came before the first one was handled
+        if self.request is not None:
+            if number in _ENDING:
+                signal.raise_signal(number)  # it came before the first one was handled
+            return  # it ends already, and may be giving its lock back
         self._limit_ending()  # first of all: a log that nobody reads may hold up the next line
         _end_at_next(asyncio.get_running_loop())
         log.info("received-signal", signal=number.name)

@@ -44,6 +44,27 @@ async def test_what_waits_for_the_lock_ends_at_once(number: signal.Signals) -> N
     assert not isinstance(early.request, ReloadRequested)
 
 
+async def test_a_drain_that_comes_again_does_not_break_off_the_end() -> None:
+    """What ends is giving its lock back, for which the next instance waits."""
+    limited, given_back = list[str](), list[str]()
+    early = EarlySignals(lambda: None, lambda: limited.append("limited"))
+
+    async def wait_for_lock() -> None:
+        early.listen()
+        os.kill(os.getpid(), signal.SIGUSR2)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            await asyncio.sleep(0.01)
+            given_back.append("lock")
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(wait_for_lock())
+
+    assert (limited, given_back) == (["limited"], ["lock"])
+
+
 class Gate:
     """Migrations that never end by themselves.
 

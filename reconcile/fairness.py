@@ -78,6 +78,7 @@ class FairShares(Generic[Key]):
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._waiting: dict[Key, tuple[Share, ...]] = {}
+        self._counts = dict.fromkeys(Urgency, 0)
         self._lines: dict[Urgency, dict[str, dict[str, _Line[Key]]]] = {each: {} for each in Urgency}
         self._running: dict[Key, Share] = {}
         self._of_urgency: Counter[tuple[str, Urgency]] = Counter()
@@ -97,18 +98,18 @@ class FairShares(Generic[Key]):
     def count(self, urgency: Urgency) -> int:
         """Count the keys that wait with some urgency; one that waits with both counts for the higher.
 
-        Another thread may ask, such as that of the metrics, while keys come and go.
+        It costs nothing, however many wait: each scrape asks, in a thread of its own.
         """
-        waiting = tuple(self._waiting.values())  # at once: a loop over the dictionary itself would fail
-        highest = (max(each.urgency for each in shares) for shares in waiting)
-        return sum(each is urgency for each in highest)
+        return self._counts[urgency]
 
     def add(self, key: Key, share: Share) -> None:
         """Let a key wait for a turn of a share; it may wait for those of several."""
         shares = self._waiting.get(key, ())
         if share in shares:
             return
-        self._waiting[key] = (*shares, share)
+        self._add_to_counts(shares, -1)
+        shares = self._waiting[key] = (*shares, share)
+        self._add_to_counts(shares, 1)
         organization, host = share.organization, share.host
         self._organizations.enter(organization)
         self._hosts.setdefault(organization, _Turns(self._slots.hosts)).enter(host)
@@ -117,7 +118,9 @@ class FairShares(Generic[Key]):
 
     def discard(self, key: Key) -> None:
         """Let a key wait no longer."""
-        for share in self._waiting.pop(key, ()):
+        shares = self._waiting.pop(key, ())
+        self._add_to_counts(shares, -1)
+        for share in shares:
             organizations = self._lines[share.urgency]
             hosts = organizations[share.organization]
             del hosts[share.host][key]
@@ -151,6 +154,11 @@ class FairShares(Generic[Key]):
         self._organizations.end(share.organization)
         self._hosts[share.organization].end(share.host)
         self._leave(share)
+
+    def _add_to_counts(self, shares: tuple[Share, ...], change: int) -> None:
+        """Count a key that waits for turns of some shares, or count it no more; one of none does not wait."""
+        if shares:
+            self._counts[max(each.urgency for each in shares)] += change
 
     def _start(self, share: Share) -> Key:
         organization, host = share.organization, share.host

@@ -206,6 +206,20 @@ def test_every_job_runs_once_and_no_more_at_a_time_than_there_are_slots(
     assert sorted(taken) == added
 
 
+def test_a_job_that_waits_with_both_urgencies_counts_for_the_higher() -> None:
+    line: FairShares[str] = FairShares(Slots())
+    for key, urgency in (("a", Urgency.BACKLOG), ("a", Urgency.STAGING), ("b", Urgency.BACKLOG)):
+        line.add(key, Share("acme", "docker.io", urgency))
+    line.add("a", Share("acme", "docker.io", Urgency.BACKLOG))  # once more
+
+    assert [line.count(each) for each in (Urgency.STAGING, Urgency.BACKLOG)] == [1, 1]
+    assert line.choose() == "a"
+    assert [line.count(each) for each in (Urgency.STAGING, Urgency.BACKLOG)] == [0, 1]
+    line.discard("b")
+    line.discard("b")
+    assert [line.count(each) for each in (Urgency.STAGING, Urgency.BACKLOG)] == [0, 0]
+
+
 def test_another_thread_may_count_while_keys_come_and_go() -> None:
     line: FairShares[str] = FairShares(Slots())
     for number in range(2000):

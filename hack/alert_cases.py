@@ -69,7 +69,12 @@ CASES: Sequence[Case] = (
     Case("DockerCacheSeveralActiveInstances", _two("docker_cache_lock_held", "1 1 1 0xN", "0 1 1 1xN")),
     Case(
         "DockerCacheTakeoverStuck",
-        {**_one("lock_held", "1xN"), **_one("ready", "0xN")},
+        {
+            **_one("lock_held", "1xN"),
+            **_one("ready", "0xN"),
+            **_one(_SWEEPS, "0xN"),
+            **_one("sweeps_total", "0xN", ', outcome="done"'),
+        },
         "It is a.",
         {"instance": "a"},
     ),
@@ -89,17 +94,30 @@ CASES: Sequence[Case] = (
             **_one("lock_held", "1xN"),
             **_one("ready", "0xN"),
             **_one(_SWEEPS, "0xN"),
+            **_one("sweeps_total", "1xN", ', outcome="failed"'),
         },
         "",
     ),
     Case("DockerCacheOtherStore", _one("other_stores", "1 1 1 0xN")),
     Case(
         "DockerCacheBbsNotListed",
-        {**_one(_SWEEPS, "0xN"), **_one("bbs_stream_connected", "0xN", ', stream="tasks"')},
+        {
+            **_one(_SWEEPS, "0xN"),
+            **_one("sweeps_total", "0 1xN", ', outcome="failed"'),
+            **_one("bbs_stream_connected", "0xN", ', stream="tasks"'),
+            **_one("lock_held", "1xN"),
+            **_one("ready", "0xN"),
+        },
         "",
         begins=6,
     ),
-    Case("DockerCacheBbsNotListed", _one(_SWEEPS, "0 0 0 0 0 300+60xN")),
+    Case(
+        "DockerCacheBbsNotListed",
+        {
+            **_one(_SWEEPS, "0 0 0 0 0 300+60xN"),
+            **_one("sweeps_total", "0 1xN", ', outcome="failed"'),
+        },
+    ),
     Case(
         "DockerCacheBbsEventsLost",
         {**_one("bbs_stream_connected", "0xN", ', stream="tasks"'), **_one(_SWEEPS, _GOES_ON)},

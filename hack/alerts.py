@@ -171,7 +171,8 @@ ALERTS = (
         "how-to/incidents/daemon-down.md#it-runs-and-does-not-begin-to-work",
         "docker_cache_lock_held == 1 and docker_cache_ready == 0\n"
         "unless docker_cache_other_stores > 0\n"
-        "unless docker_cache_database_unavailable_since_timestamp_seconds > 0",
+        "unless docker_cache_database_unavailable_since_timestamp_seconds > 0\n"
+        "unless ignoring (outcome) docker_cache_sweeps_total > 0",
         "It is {{ $labels.instance }}.",
     ),
     Alert(
@@ -201,6 +202,7 @@ ALERTS = (
         "Apps run on. The daemon does not see what is pushed, started or scaled, and no migration goes on.",
         "how-to/incidents/bbs.md",
         f"time() - {_any('sweep_last_success_timestamp_seconds')} > 300\n"
+        "and\nmax without (instance, outcome) (docker_cache_sweeps_total) > 0\n"
         f"unless\n{_any('other_stores')} > 0\n"
         f"unless\n{_any('database_unavailable_since_timestamp_seconds')} > 0",
     ),

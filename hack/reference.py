@@ -38,6 +38,7 @@ from hack import alert_cases, alerts, bosh_job
 from hack.grafana import document
 from hack.proto_reference import admin_api
 from reconcile.answers import RULES, Side, statuses_text
+from reconcile.failure_kinds import FailureKind
 from reconcile.phases import PHASES
 from reconcile.reasons import AppState, Reason
 
@@ -190,9 +191,17 @@ def label_values() -> str:
     return "\n".join(rows)
 
 
+def failure_kinds() -> str:
+    """Write what kinds of failures mean."""
+    rows = ["| kind | means |", "| --- | --- |"]
+    return "\n".join([*rows, *(f"| `{kind}` | {_cell(kind.meaning)} |" for kind in FailureKind)])
+
+
 def _values_text(label: str, values: Values) -> str:
     if isinstance(values, Open):
         return values.words
+    if values == tuple(FailureKind):
+        return "[kinds of failures](#kinds-of-failures)"
     if label == "reason":
         return "[reasons](reasons.md)"
     if label in {"version", "python"}:
@@ -302,6 +311,7 @@ TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "reasons": (PAGES / "reference/reasons.md", reasons),
     "registry-answers": (PAGES / "reference/registry-answers.md", registry_answers),
     "metrics": (METRICS, metrics),
+    "failure-kinds": (PAGES / "reference/metrics.md", failure_kinds),
     "metric-labels": (METRICS, label_values),
     "alerts": (METRICS, lambda: "\n".join(alerts.table(METRICS))),
     "admin-api": (PAGES / "reference/admin-api.md", admin_api),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Self
 
 from reconcile.errors import (
     Conflict,
@@ -17,38 +18,55 @@ from reconcile.errors import (
 
 
 class FailureKind(StrEnum):
-    """What went wrong, as metrics name it."""
+    """What went wrong, as metrics name it.
 
-    NOT_FOUND = "not-found"
-    DENIED = "denied"
-    RATE_LIMITED = "rate-limited"
-    UNAVAILABLE = "unavailable"
-    """It says that it cannot serve now, or answers with errors of its own."""
-    TIMEOUT = "timeout"
-    CONNECTION = "connection"
-    UNKNOWN_HOST = "unknown-host"
-    CERTIFICATE = "certificate"
-    NO_TLS = "no-tls"
-    TOO_SLOW = "too-slow"
-    CUT = "cut"
-    DISK_FULL = "disk-full"
-    QUOTA_EXCEEDED = "quota-exceeded"
-    READ_ONLY = "read-only"
-    STORAGE_FAILED = "storage-failed"
-    ADDRESS_REFUSED = "address-refused"
-    """It has, or leads to, an address that nothing may be fetched from."""
-    BAD_CONTENT = "bad-content"
-    """What was served is not what it should be, such as bytes with another digest."""
-    TOO_LARGE = "too-large"
-    CANNOT_RUN_ON_CELLS = "cannot-run-on-cells"
-    CREDENTIALS_LOST = "credentials-lost"
-    FAILED_BYTES = "failed-bytes"
-    TOOK_TOO_LONG = "took-too-long"
-    NOT_ACTIVE = "not-active"
-    CONFLICT = "conflict"
-    INTERNAL_ERROR = "internal-error"
-    """An error of this program; the log has the traceback."""
-    OTHER = "other"
+    Attributes:
+        meaning: One line for operators without a full stop.
+    """
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str = "") -> Self:
+        """Make a member whose text is its value."""
+        member = str.__new__(cls, value)
+        member._value_, member.meaning = value, meaning
+        return member
+
+    NOT_FOUND = "not-found", "what was asked for is not there, such as an image or a tag"
+    DENIED = "denied", "the login is missing, wrong, or not enough"
+    RATE_LIMITED = "rate-limited", "the other side wants to be asked more seldom"
+    UNAVAILABLE = "unavailable", "the other side says that it cannot now, or answers with an error of its own"
+    TIMEOUT = "timeout", "no answer came in time"
+    CONNECTION = "connection", "no connection could be made, or it broke"
+    UNKNOWN_HOST = "unknown-host", "the name cannot be resolved"
+    CERTIFICATE = "certificate", "the certificate is not accepted"
+    NO_TLS = "no-tls", "the other side does not speak TLS"
+    TOO_SLOW = "too-slow", "a registry sends less than `min_bytes_per_second`"
+    CUT = "cut", "what was sent ended before its last byte"
+    DISK_FULL = "disk-full", "the registry's disk is full"
+    QUOTA_EXCEEDED = "quota-exceeded", "the registry's storage quota is used up"
+    READ_ONLY = "read-only", "the registry is read-only"
+    STORAGE_FAILED = "storage-failed", "the registry cannot write its files"
+    ADDRESS_REFUSED = (
+        "address-refused",
+        "a host has, or leads to, an address that nothing may be fetched from",
+    )
+    BAD_CONTENT = "bad-content", "what was served is not what it should be, such as bytes with another digest"
+    TOO_LARGE = "too-large", "an image has more bytes, layers or manifests than may be"
+    CANNOT_RUN_ON_CELLS = "cannot-run-on-cells", "cells refuse the image, from its source as well"
+    CREDENTIALS_LOST = (
+        "credentials-lost",
+        "the login of a queued job was lost with a restart, and nobody brought it",
+    )
+    FAILED_BYTES = (
+        "failed-bytes",
+        "an organization's copies have moved too many bytes without success in a day",
+    )
+    TOOK_TOO_LONG = "took-too-long", "all attempts together took longer than `max_job_time`"
+    NOT_ACTIVE = "not-active", "another instance may be active, so nothing was done"
+    CONFLICT = "conflict", "something changed meanwhile, and is looked at again"
+    INTERNAL_ERROR = "internal-error", "an error of this program; the log has the traceback"
+    OTHER = "other", "anything else; the log has the code"
 
 
 INTERNAL_ERROR = FailureKind.INTERNAL_ERROR.value

@@ -104,6 +104,7 @@ class JobRunner:
             f"{ErrorCode.FAILED_BYTES}: copies of its organization moved {budget:,} bytes in vain in a day"
         )
         if job.failure != failure:
+            self._process.metrics.jobs.failures.labels("again", FailureKind.FAILED_BYTES).inc()
             log.error(
                 "too-many-failed-bytes",
                 job=job.job_id,

@@ -87,7 +87,7 @@ class BbsMetrics:
         self.source_lrps = families.late_gauge(
             "source_lrps",
             "LRPs in the last listing of the BBS that run from a source registry, and so break with it",
-            {"registry": Open("source registries: see below")},
+            {"registry": Open("source registries, see above")},
         )
 
     def show_lrps(self, counts: Mapping[RunsFrom, int]) -> None:

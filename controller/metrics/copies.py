@@ -36,7 +36,7 @@ class JobMetrics:
         )
         self.failures = families.counter(
             "job_failures",
-            "Failed attempts to run a cache job: it is tried again, or has failed; and the kind of failure",
+            "Failed attempts of cache jobs, by kind, and by whether the job is tried again or has failed",
             {"outcome": ("again", "failed"), "kind": tuple(FailureKind)},
         )
         self.duration = families.histogram(
@@ -52,7 +52,7 @@ class JobMetrics:
             "copied_bytes",
             "Bytes of finished copies, by their source registry, and by how they came into the private one: "
             "they were transferred, mounted from another copy, or present already",
-            {"registry": Open("source registries: see below"), "how": HOW},
+            {"registry": Open("source registries, see above"), "how": HOW},
         )
         self.shown_bytes = families.counter(
             "shown_bytes",

@@ -16,7 +16,7 @@ OTHER = "other"
 
 SIDES = ("private", "source")
 
-_HOSTS = Open("registries: see below")
+_HOSTS = Open("registries, see above")
 
 
 class RegistryNames:

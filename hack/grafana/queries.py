@@ -22,8 +22,8 @@ _HAS_JUST_BEGUN = (
     "docker_cache_sweep_last_success_timestamp_seconds == 0 and "
     "(min_over_time(docker_cache_lock_held[5m]) == 0 or time() - process_start_time_seconds < 300)"
 )
-_LISTINGS_FAIL = (
-    'sum without (instance, outcome) (increase(docker_cache_sweeps_total{outcome="failed"}[2m])) > 0 and '
+_IS_AWAY = (
+    "max without (instance, stream) (docker_cache_bbs_stream_connected) == 0 and "
     'sum without (instance, outcome) (increase(docker_cache_sweeps_total{outcome="done"}[2m])) == 0'
 )
 _WORDS = {
@@ -33,13 +33,13 @@ _WORDS = {
 }
 """What rules say that hold at this moment, and not yet for as long as their own words say."""
 _EXPRESSIONS: Mapping[str, str] = {
-    "DockerCacheBbsNotListed": f"(RULE) unless on (job, platform) ({_HAS_JUST_BEGUN}) or {_LISTINGS_FAIL}",
-    "DockerCacheBbsEventsLost": f"(RULE) unless on (job, platform) ({_LISTINGS_FAIL})",
+    "DockerCacheBbsNotListed": f"((RULE) or {_IS_AWAY}) unless on (job, platform) ({_HAS_JUST_BEGUN})",
+    "DockerCacheBbsEventsLost": f"(RULE) unless on (job, platform) ({_IS_AWAY})",
 }
 """What rules look at that are shown at once, with RULE for what they look at otherwise.
 
-A new active instance lists the BBS within seconds. Listings that fail mean that the BBS is away, and not only
-its events.
+A new active instance lists the BBS within seconds. While no stream is open and nothing was listed for two
+minutes, the BBS is away, and not only its events.
 """
 
 

@@ -47,6 +47,7 @@ async def locket(env: Environment) -> AsyncIterator[Locket]:
             "lock_ttl": f"{LOCK_TTL}s",
             "lock_retry_interval": "5s",
             "healthcheck_address": f"127.0.0.1:{free_port()}",
+            "metrics_address": f"127.0.0.1:{free_port()}",
         }
         yield served
 
@@ -61,17 +62,26 @@ async def second(env: Environment, locket: Locket) -> AsyncIterator[Environment]
         "database_url": f"sqlite:///{directory}/store/docker-cache.db",
         "admin_address": f"127.0.0.1:{free_port()}",
         "healthcheck_address": f"127.0.0.1:{free_port()}",
+        "metrics_address": f"127.0.0.1:{free_port()}",
     }
     other = replace(env, directory=directory, settings=env.settings | own, _daemons=[])
     yield other
     await other.close()
 
 
-def check(env: Environment, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(env.settings["healthcheck_address"], timeout=60)
+def check(env: Environment, path: str, at: str = "healthcheck_address") -> tuple[int, str]:
+    connection = http.client.HTTPConnection(env.settings[at], timeout=60)
     connection.request("GET", path)
     response = connection.getresponse()
     return response.status, response.read().decode()
+
+
+def gauges(env: Environment) -> dict[str, float]:
+    """Scrape the gauges without labels."""
+    status, text = check(env, "/metrics", at="metrics_address")
+    assert status == 200
+    pairs = (line.split() for line in text.splitlines() if line.startswith("docker_cache_"))
+    return {name.removeprefix("docker_cache_"): float(value) for name, value in pairs if "{" not in name}
 
 
 def changes(env: Environment) -> Counter[str]:
@@ -104,9 +114,17 @@ async def test_a_standby_says_who_is_active_and_takes_over_from_one_that_ends(
     assert (active["active"], active["instance_id"], active["holder"]) == (True, "first", None)
     assert 0 < active["lease_ms"] <= LOCK_TTL * 1000
     assert not standby.named("daemon.became-active")
+    ours, theirs = gauges(env), gauges(second)
+    assert (ours["lock_held"], ours["leadership_term"]) == (1, 1)
+    assert (theirs["lock_held"], theirs["leadership_term"], theirs["ready"]) == (0, 0, 0)
+    of_active = {"paused", "circuit_breaker_open", "copies_lost", "sweep_last_success_timestamp_seconds"}
+    assert of_active <= set(ours)
+    assert not of_active & set(theirs), "a sum over instances is that of the active one"
+    assert check(second, "/health") == (200, '{"unwell": []}\n'), "to stand by is no problem"
 
     assert await first.stop() == 0
     await standby.logged("daemon.became-active", term=1)
+    assert of_active <= set(gauges(second))
     assert [call.method for call in locket.calls if call.owner.startswith("first")].count("Release") == 1
 
 

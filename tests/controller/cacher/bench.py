@@ -186,6 +186,11 @@ class Bench:
         assert found is not None
         return found.state
 
+    def failures(self, outcome: str, kind: str) -> float | None:
+        """Count the attempts that failed in some way."""
+        labels = {"outcome": outcome, "kind": kind}
+        return self.metrics.registry.get_sample_value("docker_cache_job_failures_total", labels)
+
     def order_lrp(self, process_guid: str) -> None:
         """Let an operator wait for an LRP."""
         order = Order(Goal.CACHE, since=0.0)

@@ -132,6 +132,8 @@ async def test_an_app_whose_copies_move_too_many_bytes_in_vain_waits_and_others_
 
     assert (await bench.ended(waiting, look_every=60.0)).state is JobState.CACHED
     assert DAY - 3600 <= loop.time() - begun <= DAY + 60
+    assert bench.failures("again", "failed-bytes") == 1
+    assert bench.failures("failed", "bad-content") == 2
 
 
 @pytest.mark.looptime

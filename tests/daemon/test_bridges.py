@@ -193,6 +193,7 @@ async def test_drained_it_ends_once_the_app_is_migrated(env: Environment, phase:
         daemon = await env.start_daemon()
         await reached(daemon, app, phase)
         daemon.signal_drain()
+        await daemon.logged("daemon.received-signal", signal="SIGUSR2")  # of two at once SIGHUP comes first
         daemon.signal_reload()  # it does not begin anew instead
 
         assert await daemon.ended() == 0

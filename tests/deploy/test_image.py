@@ -26,6 +26,7 @@ from hack.oci_image import debian
 from hack.oci_image.build import CONTAINER, USER
 from hack.oci_image.contents import unpack
 from hack.oci_image.debian import PYTHON
+from tests.authorities import environment_of_downloads
 from tests.contracts.distribution import free_port
 from tests.contracts.docker_engine import run_dockerd
 from tests.deploy.bosh import ROOT
@@ -82,7 +83,12 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(output: Path, *arguments: str, before: tuple[str, ...] = ()) -> None:
     command = [*before, sys.executable, "-m", "hack.oci_image.build", "--output", str(output), *arguments]
     ended = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        env=environment_of_downloads() | {"PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr
 

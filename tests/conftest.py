@@ -22,8 +22,8 @@ from blockbuster import BlockBuster
 
 from controller.logs import configure_logs
 from tests import databases
+from tests.authorities import trust_one_authority
 from tests.order import Scheduler, in_order
-from tests.simulators.certificates import Authority
 
 # Before Python 3.12 pytest-asyncio's first look for a running loop makes one and never closes it,
 # unless it was said that there is none.
@@ -55,7 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(guard.see)
     databases.begin_run()
-    trust_one_authority()
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        trust_one_authority(Path(os.environ[databases.RUN_DIRECTORY]))
     asyncio.run(hold_grpc())
 
 
@@ -63,17 +64,6 @@ def pytest_unconfigure() -> None:
     detector.is_on = False
     if "PYTEST_XDIST_WORKER" not in os.environ:
         databases.end_run()
-
-
-def trust_one_authority() -> None:
-    """Let one authority be all that the system trusts, for this run and the programs that it starts.
-
-    No certificate of a test is of the system's authorities, and a TLS context takes 25 ms to load them all.
-    """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        directory = Path(os.environ[databases.RUN_DIRECTORY])
-        os.environ["SSL_CERT_FILE"] = str(Authority(directory, "system").certificate)
-        os.environ["SSL_CERT_DIR"] = str(directory)
 
 
 async def hold_grpc() -> None:

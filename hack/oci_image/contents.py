@@ -32,7 +32,7 @@ def put_debian(root: Path, packages: Iterable[DebianPackage]) -> None:
         (root / name).symlink_to(f"usr/{name}")
     installed = []
     for package in packages:
-        _unpack(package.file, root)
+        unpack(package.file, root)
         installed.append(package.control.replace("\n", "\nStatus: install ok installed\n", 1))
     status = root / "var" / "lib" / "dpkg" / "status"  # by which scanners know what is here
     status.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,8 @@ def put_debian(root: Path, packages: Iterable[DebianPackage]) -> None:
     _trust_certificates(root)
 
 
-def _unpack(package: Path, root: Path) -> None:
+def unpack(package: Path, root: Path) -> None:
+    """Unpack one of Debian's packages; no file of it may be there already."""
     command = ["dpkg-deb", "--fsys-tarfile", str(package)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         with tarfile.open(fileobj=process.stdout, mode="r|") as archive:

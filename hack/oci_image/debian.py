@@ -7,7 +7,7 @@ in which nothing is installed, so it needs no root and finds all that a package 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,19 +77,27 @@ def architecture() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def download(directory: Path, scratch: Path) -> None:
-    """Download the image's packages into a directory.
+def download(
+    directory: Path,
+    scratch: Path,
+    *,
+    with_needs: Sequence[str] = _WITH_NEEDS,
+    files_only: Sequence[str] = _FILES_ONLY,
+) -> None:
+    """Download the image's packages, or others, into a directory.
 
     Args:
         directory: Where they go.
         scratch: For apt's state.
+        with_needs: Those that are downloaded with all that they need.
+        files_only: Those that are downloaded by themselves.
     """
     environment = {**os.environ, "APT_CONFIG": str(_configured(scratch))}
     apt = ["apt-get", "--quiet=2"]
     for command in (
         ["update"],
-        ["--yes", "--download-only", "install", *_WITH_NEEDS],
-        ["download", *_FILES_ONLY],
+        ["--yes", "--download-only", "install", *with_needs],
+        *(["download", name] for name in files_only),
     ):
         subprocess.run([*apt, *command], cwd=scratch / "archives", env=environment, check=True)
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,17 @@
-"""The container image, built from real packages, and started by a real docker daemon as its page says."""
+"""The container image, built from real packages and started by a real docker daemon; and the systemd unit.
+
+A container in which systemd is process 1 runs the unit with all that it forbids the daemon.
+"""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,8 +22,11 @@ import pytest
 from docker.errors import NotFound
 
 from controller import __version__
+from hack.oci_image import debian
 from hack.oci_image.build import CONTAINER, USER
+from hack.oci_image.contents import unpack
 from hack.oci_image.debian import PYTHON
+from tests.authorities import environment_of_downloads
 from tests.contracts.distribution import free_port
 from tests.contracts.docker_engine import run_dockerd
 from tests.deploy.bosh import ROOT
@@ -74,7 +83,12 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(output: Path, *arguments: str, before: tuple[str, ...] = ()) -> None:
     command = [*before, sys.executable, "-m", "hack.oci_image.build", "--output", str(output), *arguments]
     ended = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        env=environment_of_downloads() | {"PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr
 
@@ -192,12 +206,17 @@ class Ended:
         return getattr(self.container, name)
 
 
-@contextmanager
-def running(engine: Engine, config: Path, store: Path) -> Iterator[Any]:
+def give_to_user(config: Path, store: Path) -> None:
+    """Make the store's directory, and let nobody but the daemon's user read what it needs."""
     store.mkdir(mode=0o700)
     for path in (store, config, *config.iterdir()):
         os.chown(path, USER, USER)
         path.chmod(0o700 if path.is_dir() else 0o600)
+
+
+@contextmanager
+def running(engine: Engine, config: Path, store: Path) -> Iterator[Any]:
+    give_to_user(config, store)
     container = Ended(
         engine.start(
             volumes={
@@ -236,3 +255,127 @@ def until(condition: Any, container: Any) -> None:
         if time.monotonic() > end:
             raise TimeoutError(container.logs().decode())
         time.sleep(0.2)
+
+
+UNIT = ROOT / "deploy" / "systemd" / "diego-docker-cache.service"
+TARGET = """[Unit]
+DefaultDependencies=no
+Wants=diego-docker-cache.service systemd-journald.service
+"""
+STATUS = "import sys; print(open(f'/proc/{sys.argv[1]}/status').read())"
+
+
+@pytest.fixture(scope="module")
+def machine(collected: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of a machine's files: those of the image, systemd and the unit."""
+    scratch = tmp_path_factory.mktemp("machine")
+    root = scratch / "root"
+    root.mkdir()
+    with tarfile.open(archive_in(collected)) as archive:
+        (loaded,) = json.loads(read(archive, "manifest.json"))
+        for layer in loaded["Layers"]:
+            subprocess.run(["tar", "-xz", "-C", root], input=read(archive, layer), check=True)
+    debian.download(scratch / "packages", scratch / "apt", with_needs=("systemd", "procps"), files_only=())
+    there = {package.name for package in debian.packages_in(collected / "packages" / "debian")}
+    for package in debian.packages_in(scratch / "packages"):
+        if package.name not in there:
+            unpack(package.file, root)
+    units = root / "usr" / "lib" / "systemd" / "system"
+    for wanted in units.glob("*.target.wants"):  # nothing of the real machine is touched
+        shutil.rmtree(wanted)
+    own = root / "etc" / "systemd" / "system"
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "default.target").write_text(TARGET)
+    shutil.copy(UNIT, own)
+    (root / "usr" / "local" / "bin").mkdir(parents=True, exist_ok=True)
+    (root / "usr" / "local" / "bin" / "diego-docker-cache").symlink_to("/usr/bin/diego-docker-cache")
+    (root / "etc" / "machine-id").touch()
+    subprocess.run(["tar", "-C", root, "-cf", scratch / "machine.tar", "."], check=True)
+    return scratch / "machine.tar"
+
+
+def read(archive: tarfile.TarFile, name: str) -> bytes:
+    content = archive.extractfile(name)
+    assert content is not None
+    return content.read()
+
+
+def test_the_unit_runs_it_under_systemd_with_all_that_it_forbids(
+    engine: Engine, machine: Path, pems: Pems, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path, pems)
+    address = json.loads((config / "docker_cache.json").read_text())["healthcheck_address"]
+    with under_systemd(engine, machine, config, tmp_path / "store") as container:
+        until(lambda: answers(f"http://{address}/ping"), container)
+        pid = shown(container, "MainPID")
+        status = dict(
+            line.split(":\t", 1)
+            for line in output_of(container, f"/usr/bin/python{PYTHON}", "-c", STATUS, pid).splitlines()
+            if ":\t" in line
+        )
+        assert status["Uid"].split() == [str(USER)] * 4
+        assert int(status["CapBnd"], 16) == 0
+        assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+        output_of(container, "/usr/bin/systemctl", "reload", UNIT.name)
+        until(lambda: log_of(container).count('"docker-cache.daemon.starting"') == 2, container)
+        until(lambda: answers(f"http://{address}/ping"), container)
+        assert shown(container, "MainPID") == pid
+
+        output_of(container, "/usr/bin/systemctl", "stop", UNIT.name)
+        assert shown(container, "Result") == "success"
+        assert shown(container, "ExecMainStatus") == "0"
+        assert shown(container, "NRestarts") == "0"
+
+
+@contextmanager
+def under_systemd(engine: Engine, machine: Path, config: Path, store: Path) -> Iterator[Any]:
+    """Run a container of which systemd is the first process."""
+    engine.client.api.import_image_from_file(str(machine), repository="machine", tag="1")
+    give_to_user(config, store)
+    groups = Path("/sys/fs/cgroup/systemd")
+    groups = groups if groups.exists() else groups.parent
+    container = engine.client.containers.create(
+        "machine:1",
+        command=["/usr/lib/systemd/systemd"],
+        network_mode="host",
+        cgroupns="host",
+        cap_add=["SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN"],
+        security_opt=["seccomp=unconfined"],
+        environment={"container": "docker"},
+        tmpfs={"/run": "", "/run/lock": "", "/tmp": ""},
+        volumes=[
+            "/sys/fs/cgroup:/sys/fs/cgroup:ro",
+            f"{groups}:{groups}:rw",
+            f"{config}:{VCAP}/jobs/docker_cache/config:ro",
+            f"{store}:{VCAP}/store/docker_cache:rw",
+        ],
+    )
+    try:
+        container.start()
+        yield container
+    finally:
+        container.remove(force=True)
+
+
+def output_of(container: Any, *command: str) -> str:
+    ended = container.exec_run(list(command))
+    assert ended.exit_code == 0, (command, ended.output, log_of(container))
+    return str(ended.output.decode())
+
+
+def shown(container: Any, key: str) -> str:
+    return output_of(container, "/usr/bin/systemctl", "show", "--value", "-p", key, UNIT.name).strip()
+
+
+def log_of(container: Any) -> str:
+    ended = container.exec_run(["/usr/bin/journalctl", "--no-pager", "--output", "cat"])
+    return str(ended.output.decode())
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False

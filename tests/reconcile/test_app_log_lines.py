@@ -193,7 +193,7 @@ def test_a_login_that_could_not_be_renewed_is_not_told_as_a_move() -> None:
     assert "moved" not in told.text
 
 
-@pytest.mark.parametrize("reason", FAILURES)
+@pytest.mark.parametrize("reason", sorted(FAILURES))
 def test_every_failed_migration_says_what_it_means_for_the_app(reason: Reason) -> None:
     told = text_of(dataclasses.replace(ENDED, reason=reason))
 

@@ -13,7 +13,6 @@ import asyncio
 import os
 import signal
 import tempfile
-import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -36,10 +35,10 @@ from controller.instance import (
     open_instance,
     until_answered,
 )
+from controller.last_resort import HELD_UP, LOST_LOCK, limit_ending
 from controller.leadership.standing import Standing
 from controller.log_level import LogLevel
 from controller.opening import open_resources
-from controller.running_code import threads_text
 from controller.signals import EarlySignals, ReloadRequested, StopRequested, stop_after, stop_on_signal
 from controller.store.database import Database
 from controller.store.opening import open_database
@@ -47,17 +46,6 @@ from reconcile.errors import DockerCacheError, LeaseLost
 from reconcile.steps import PhaseLimits
 
 log = structlog.get_logger(scope="daemon")
-
-END_WITHIN = 9.5
-"""Seconds after a signal, or after the loss of the lock, at which the process ends, whatever holds it up, as
-a name server may a thread. Platforms give ten seconds; what is left undone then is as after a crash. Without
-its lock a process can change nothing any more, and is needed as a standby."""
-
-LOST_LOCK, HELD_UP = 1, 5
-"""Exit statuses of a process that ends so."""
-
-SAY_WITHIN = 0.3
-"""Seconds that the last line may take then: standard output may be what holds the process up."""
 
 MARK_WITHIN = 1.0
 """Seconds in which the BBS may be told at the end that this process has left nothing undone."""
@@ -95,7 +83,7 @@ async def run(
         ExceptionGroup: A loop ended.
     """
     reloads = ConfigReloads(read_config)
-    early = EarlySignals(reloads.read, partial(_limit_ending, HELD_UP))
+    early = EarlySignals(reloads.read, partial(limit_ending, HELD_UP))
     early.listen()
     try:
         async with (
@@ -114,7 +102,7 @@ async def run(
             await check_takeover(config, database)
             async with beside(instance.certificates.run()):
                 await instance.leadership.wait()
-            async with instance.leadership.holding(partial(_limit_ending, LOST_LOCK)):
+            async with instance.leadership.holding(partial(limit_ending, LOST_LOCK)):
                 should_restart = await _run_active(config, instance, database, limits)
     except asyncio.CancelledError:
         if early.request is None:
@@ -148,7 +136,7 @@ async def _run_active(
         await instance.served.open(loops.admin)
         try:
             stop = stop_on_signal(
-                loops.reconciler, instance.process.reloads.read, partial(_limit_ending, HELD_UP)
+                loops.reconciler, instance.process.reloads.read, partial(limit_ending, HELD_UP)
             )
             should_restart = await _run_loops(config, loops, stop, instance.leadership.standing)
         finally:
@@ -192,7 +180,7 @@ async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]])
         opening = open_database(instance.location, run_id=instance.process.run_id)
         database = await stack.enter_async_context(opening)
         await instance.leadership.take()
-        async with instance.leadership.holding(partial(_limit_ending, LOST_LOCK)):
+        async with instance.leadership.holding(partial(limit_ending, LOST_LOCK)):
             working = await _work_alone(config, instance, database, work)
     working.result()
 
@@ -218,23 +206,6 @@ async def _work_alone(
 def _restart() -> None:
     """Begin anew, as an operator may ask for with this signal."""
     os.kill(os.getpid(), signal.SIGHUP)
-
-
-def _limit_ending(status: int) -> None:
-    """End this process after some time, if it has not ended by itself, and say what has held it up."""
-
-    def say() -> None:
-        log.error("ended-by-force", after_s=END_WITHIN, threads=threads_text())
-
-    def end() -> None:
-        saying = threading.Thread(target=say, name="last-words", daemon=True)
-        saying.start()
-        saying.join(SAY_WITHIN)
-        os._exit(status)
-
-    ending = threading.Timer(END_WITHIN, end)
-    ending.name, ending.daemon = "last-resort", True
-    ending.start()
 
 
 async def _run_loops(
@@ -289,8 +260,24 @@ async def _run_loops(
 
 
 async def _run_forever(loop: Coroutine[None, None, None]) -> NoReturn:
-    await loop
+    """Run a loop whose end is a fault of this program, and ends the process."""
+    try:
+        await loop
+    except Exception as error:
+        if not _is_of_lock(error):
+            task = asyncio.current_task()
+            log.exception("loop-failed", loop="" if task is None else task.get_name())
+            limit_ending(HELD_UP)  # the other loops end first
+        raise
     raise LoopEnded("a loop that should run forever returned")
+
+
+def _is_of_lock(error: Exception) -> bool:
+    """Whether an error says that the lock is lost, and nothing else; whoever noticed it has said so."""
+    if isinstance(error, ExceptionGroup):
+        _, others = error.split(LeaseLost)
+        return others is None
+    return isinstance(error, LeaseLost)
 
 
 def _tls(config: Config) -> ServerTls | None:

@@ -1,9 +1,6 @@
 """The order in which the daemon says what it does; the scenarios of its process show the rest."""
 
 import asyncio
-import os
-import re
-import threading
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -14,6 +11,7 @@ from controller import daemon
 from controller.leadership.lease import lease_without_lock
 from controller.leadership.standing import Standing
 from controller.signals import StopRequested
+from reconcile.errors import LeaseLost
 from tests.written_lines import written_lines
 
 
@@ -73,52 +71,39 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
     assert [entry["event"] for entry in logs] == ["started", "stopping", "loops-ended"]
 
 
-def test_a_process_that_something_holds_up_ends_itself_and_says_where_it_stood(
+async def test_a_loop_that_fails_is_logged_before_the_others_have_ended(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Such as a thread that a name server keeps waiting, which nothing can cancel."""
-    release, has_ended, statuses = threading.Event(), threading.Event(), list[int]()
+    """And they may not hold up the end: whoever has the lock meanwhile does nothing with it."""
+    limited = list[int]()
+    monkeypatch.setattr(daemon, "limit_ending", limited.append)
 
-    def end(status: int) -> None:
-        statuses.append(status)
-        has_ended.set()
+    async def fail() -> None:
+        raise ValueError("why")
 
-    def resolve() -> None:
-        release.wait()
-
-    monkeypatch.setattr(os, "_exit", end)
-    monkeypatch.setattr(daemon, "END_WITHIN", 0.01)
-    monkeypatch.setattr(daemon, "SAY_WITHIN", 60.0)
-    held = threading.Thread(target=resolve, name="resolver-1")
-    held.start()
-    daemon._limit_ending(daemon.HELD_UP)
-    assert has_ended.wait(60)
-    release.set()
-    held.join()
+    with pytest.raises(ValueError, match="why"):
+        await asyncio.create_task(daemon._run_forever(fail()), name="watcher")
 
     (line,) = written_lines(capsys)
-    assert statuses == [5]
-    assert (line["level"], line["message"]) == ("error", "docker-cache.daemon.ended-by-force")
-    assert re.search(
-        r"thread resolver-1:\n(  .*\n)*  \S+test_daemon.py:[0-9]+ \S*resolve\n", line["data"]["threads"]
-    )
+    assert limited == [5]
+    assert (line["level"], line["message"]) == ("error", "docker-cache.daemon.loop-failed")
+    assert (line["data"]["loop"], line["data"]["error"]) == ("watcher", "ValueError: why")
 
 
-def test_a_process_ends_itself_although_nobody_reads_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pipe that is full holds up whoever writes a line."""
-    is_read, has_ended, statuses = threading.Event(), threading.Event(), list[int]()
+@pytest.mark.parametrize("is_of_many", [False, True])
+async def test_a_loop_that_meets_the_loss_of_the_lock_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, is_of_many: bool
+) -> None:
+    """Whoever has noticed it has said so."""
+    limited = list[int]()
+    monkeypatch.setattr(daemon, "limit_ending", limited.append)
+    lost = LeaseLost("another instance is active")
 
-    def end(status: int) -> None:
-        statuses.append(status)
-        has_ended.set()
+    async def fail() -> None:
+        raise ExceptionGroup("loops of a loop", [lost]) if is_of_many else lost
 
-    monkeypatch.setattr(os, "_exit", end)
-    monkeypatch.setattr(daemon, "END_WITHIN", 0.01)
-    monkeypatch.setattr(daemon, "SAY_WITHIN", 0.01)
-    monkeypatch.setattr(daemon, "log", SimpleNamespace(error=lambda *_, **__: is_read.wait()))
-    daemon._limit_ending(daemon.LOST_LOCK)
-    ended_in_time = has_ended.wait(60)
-    is_read.set()
+    with pytest.raises((LeaseLost, ExceptionGroup)):
+        await daemon._run_forever(fail())
 
-    assert ended_in_time
-    assert statuses == [1]
+    assert written_lines(capsys) == []
+    assert limited == []

@@ -125,13 +125,13 @@ class LogQueue:
         try:
             await self._agent.send(entries)
         except Invalid as error:
+            self._note_problem(error)
             self._outcomes.labels(outcome="refused").inc(len(entries))
             log.error("agent-refused-app-logs", error=str(error), entries=len(entries))  # noqa: TRY400 - see text
             return None
         except DockerCacheError as error:
             self._put_back(counters, lines)
-            self._agent_up.set(0)
-            self.problem = str(error)
+            self._note_problem(error)
             return error
         except Exception:
             self._outcomes.labels(outcome="refused").inc(len(entries))
@@ -144,6 +144,10 @@ class LogQueue:
         self._agent_up.set(1)
         self.problem = ""
         return None
+
+    def _note_problem(self, error: DockerCacheError) -> None:
+        self._agent_up.set(0)
+        self.problem = str(error)
 
     def _put_back(self, counters: Mapping[str, ComponentCounter], lines: Sequence[AppLogLine]) -> None:
         self._counters = {**counters, **self._counters}

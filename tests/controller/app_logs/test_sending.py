@@ -187,6 +187,24 @@ async def test_a_batch_that_is_refused_is_counted_and_keeps_nobody_up(agent: Mem
     assert counted(process, "refused") == 2
 
 
+async def test_an_agent_that_refused_the_last_batch_has_not_taken_it(agent: MemoryAgent) -> None:
+    process = Process("run")
+    queue = LogQueue(agent, process)
+    refused = Invalid("loggregator", "resource-exhausted", "too large")
+    agent.failures = [refused]
+
+    def up() -> float | None:
+        return process.metrics.registry.get_sample_value("docker_cache_loggregator_agent_up")
+
+    async with running(queue):
+        queue.put(line(0))
+        await asyncio.sleep(1)
+        assert (up(), queue.problem) == (0, str(refused))
+        queue.put(line(1))
+        await asyncio.sleep(1)
+        assert (up(), queue.problem) == (1, "")
+
+
 async def test_a_fault_of_this_program_costs_the_batch_and_nothing_else(
     agent: MemoryAgent, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,8 +1,8 @@
 """Ends this process some seconds after it should have ended by itself, and says what has held it up.
 
-That may be a thread that a name server keeps waiting, or standard output that nobody reads. Platforms give ten
-seconds; what is left undone then is as after a crash. Without its lock a process can change nothing any more,
-and is needed as a standby.
+That may be a thread that a name server keeps waiting, or standard output that nobody reads. Platforms give
+ten seconds; what is left undone then is as after a crash. Without its lock a process can change nothing any
+more, and is needed as a standby.
 """
 
 import os

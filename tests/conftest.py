@@ -1,7 +1,8 @@
 """What every test gets: a detector of blocking calls on the event loop, and the log as the process writes it.
 
-Three sizes of a run: all tests but those marked `long`; with --fast only those that start no process and
-no server of their own; with --long all of them.
+Sizes of a run: all tests but those marked `thorough` or `long`, which is the gate; with --fast of these only
+those that start no process and no server of their own; with --thorough those that CI runs after the gate; with
+--long all of them.
 """
 
 import asyncio
@@ -44,12 +45,15 @@ hypothesis.settings.register_profile("long", print_blob=True, deadline=None)
 def pytest_addoption(parser: pytest.Parser) -> None:
     sizes = parser.getgroup("sizes")
     sizes.addoption("--fast", action="store_true", help="only tests that start no process and no server")
-    sizes.addoption("--long", action="store_true", help="those marked long too, and new random examples")
+    sizes.addoption(
+        "--thorough", action="store_true", help="those marked thorough, which CI runs after the gate"
+    )
+    sizes.addoption("--long", action="store_true", help="all of them, and new random examples")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--fast") and config.getoption("--long"):
-        raise pytest.UsageError("--fast and --long exclude each other")
+    if sum(map(config.getoption, ("--fast", "--thorough", "--long"))) > 1:
+        raise pytest.UsageError("--fast, --thorough and --long exclude each other")
     hypothesis.settings.load_profile("long" if config.getoption("--long") else "gate")
     # A run that a shell has put in the background ignores Ctrl-C, and so would what it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -90,10 +94,17 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Whoever names a file or a test wants its thorough ones too.
+    is_whole = [Path(each).resolve() for each in config.args] == [config.rootpath / "tests"]
+
     def is_left_out(item: pytest.Item) -> bool:
-        if config.getoption("--fast"):
-            return has_servers(item) or item.get_closest_marker("long") is not None
-        return not config.getoption("--long") and item.get_closest_marker("long") is not None
+        is_long, is_thorough = (item.get_closest_marker(name) is not None for name in ("long", "thorough"))
+        if config.getoption("--long"):
+            return False
+        if config.getoption("--thorough"):
+            return is_long or not is_thorough
+        is_fast = config.getoption("--fast")
+        return is_long or (is_thorough and (is_whole or is_fast)) or (is_fast and has_servers(item))
 
     left_out = [item for item in items if is_left_out(item)]
     config.hook.pytest_deselected(items=left_out)

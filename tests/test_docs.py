@@ -132,6 +132,7 @@ def test_each_line_that_is_explained_to_developers_can_be_read_by_them() -> None
 
 
 @pytest.mark.usefixtures("servers")
+@pytest.mark.thorough
 async def test_the_story_of_the_logs_of_apps_ends_well() -> None:
     """Each line that developers would read is checked there."""
     assert "every step above was checked" in await printed("hack/logs.py")
@@ -183,6 +184,7 @@ async def printed(script: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("servers")
+@pytest.mark.thorough
 async def test_the_commands_print_what_the_tour_shows() -> None:
     """hack/update-docs --tour writes it."""
     assert words(await printed("hack/tour.py")) == words(shown_by(TOUR))
@@ -208,6 +210,7 @@ def steps(text: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("servers")
+@pytest.mark.thorough
 async def test_the_demo_prints_the_steps_that_its_page_shows() -> None:
     """hack/update-docs --demo writes it."""
     assert steps(await printed("hack/demo.py")) == steps(timeline("hack/demo"))

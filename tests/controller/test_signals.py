@@ -165,20 +165,19 @@ async def test_a_config_that_cannot_be_used_keeps_the_daemon_as_it_is() -> None:
 async def test_a_signal_while_the_config_is_read_ends_the_process(number: signal.Signals) -> None:
     """It must not begin anew: whoever sent the signal waits for its end."""
     is_read = threading.Event()
-    limited = list[bool]()
+    limited = asyncio.get_running_loop().create_future()
     reconciler: Any = SimpleNamespace(gate=Gate())
     waiting = asyncio.create_task(
-        stop_on_signal(reconciler, lambda: is_read.wait(60), lambda: limited.append(is_read.is_set()))
+        stop_on_signal(reconciler, lambda: is_read.wait(60), lambda: limited.set_result(is_read.is_set()))
     )
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGHUP)
     await asyncio.sleep(0.01)
     os.kill(os.getpid(), number)
-    while not limited:
-        await asyncio.sleep(0.01)
+    was_read = await limited
     is_read.set()
     with pytest.raises(StopRequested) as caught:
         await waiting
 
     assert not isinstance(caught.value, ReloadRequested)
-    assert limited == [False], "the end is limited from the signal on, however long the reading takes"
+    assert not was_read, "the end is limited from the signal on, however long the reading takes"

@@ -29,7 +29,7 @@ from tests.simulators.certificates import LOOPBACK_NAMES
 from tests.simulators.loggregator import Agent, serve_agent
 from tests.simulators.registry.faults import Fault, Refuse
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.thorough, pytest.mark.slow, pytest.mark.timeout(600)]
 
 TASKS = "/v1/events/tasks.r1"
 PAUSE = 1.0

@@ -13,6 +13,8 @@ from tests.daemon.operator import Operator, running_apps
 from tests.simulators.bbs import Version, desired
 from tests.simulators.cloud_controller import App
 
+pytestmark = pytest.mark.thorough
+
 NO_ROOM = "bridge: no cell has room: insufficient resources: disk"
 NOT_PULLED = (
     "failed to create container: running image plugin create: fetching image reference: creating image: "
@@ -70,8 +72,8 @@ async def test_a_bridge_that_finds_no_room_says_so_while_it_waits_and_when_it_is
     seen = await listed(env)
     status = (await Operator(env).runs("status")).row
     assert waiting["data"]["process-guid"] == web.process_guid
-    lines = daemon.named("reconciler.reconciled", reason="bridging", detail=NO_ROOM)
-    assert [line["level"] for line in lines].count("info") == 1, "it is said once"
+    (failed,) = daemon.named("reconciler.failed-to-migrate")
+    assert failed["data"]["detail"] == NO_ROOM, "it is said once, at its end"
     assert ended["data"]["detail"] == NO_ROOM
     assert seen == {"state": "failed", "reason": "bridge-timeout", "detail": NO_ROOM, "running": 2}
     assert status["circuit_breaker"]["last"] == f"{web.process_guid}: bridge-timeout {NO_ROOM}"

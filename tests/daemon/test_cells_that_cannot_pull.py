@@ -22,6 +22,8 @@ from tests.simulators.bbs import Version
 from tests.simulators.cell_network import Answers, Condition, Refused, UnknownAuthority
 from tests.simulators.cloud_controller import App
 
+pytestmark = pytest.mark.thorough
+
 APPS, FEWER_APPS = 20, 8
 CELLS = 3
 START_DELAY = 1.0

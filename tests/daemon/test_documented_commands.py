@@ -19,6 +19,8 @@ from tests.daemon.operator import Operator, Row, running_apps, until_deletable
 from tests.documents import PAGES, Block, blocks, documents
 from tests.simulators import images
 
+pytestmark = pytest.mark.thorough
+
 PROGRAM = "diego-docker-cache"
 NOT_RUN = {
     "one of them stays, and both tell the story above": "hack/demo",

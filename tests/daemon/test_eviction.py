@@ -13,6 +13,8 @@ from tests.daemon.operator import Operator, Row, running_apps, until_deletable
 from tests.simulators.bbs import Version, tasks
 from tests.simulators.cloud_controller import App
 
+pytestmark = pytest.mark.thorough
+
 REFUSED = 4
 PENDING = 2
 GRACE = 1.0

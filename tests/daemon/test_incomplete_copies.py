@@ -15,6 +15,8 @@ from tests.simulators import images
 from tests.simulators.bbs import Version
 from tests.simulators.cloud_controller import App
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:

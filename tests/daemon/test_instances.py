@@ -24,6 +24,8 @@ from tests.simulators.recipes import Image
 from tests.simulators.registry.faults import Fault as RegistryFault
 from tests.simulators.registry.faults import Meanwhile
 
+pytestmark = pytest.mark.thorough
+
 SAMPLE = images.image([images.layer(1000, n) for n in range(2)])
 OTHER = images.image([images.layer(1000, 9)])
 REMOVE = "/v1/desired_lrp/remove"

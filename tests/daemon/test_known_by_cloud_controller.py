@@ -13,6 +13,8 @@ from tests.simulators import images
 from tests.simulators.capi import faults
 from tests.simulators.recipes import Image
 
+pytestmark = pytest.mark.thorough
+
 SAMPLE = images.image([images.layer(1000, n) for n in range(2)])
 REFUSED = 4
 

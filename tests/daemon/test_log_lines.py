@@ -128,7 +128,7 @@ async def test_a_signal_ends_it_in_time_whatever_is_under_way_and_the_next_one_c
     if phase == "bridging":
         env.cell.start_gate.clear()
     daemon = await env.start_daemon()
-    await daemon.logged("daemon.started")
+    await daemon.logged("watcher.subscribed-to-bbs-events")
     staged = env.cloud.create("slow", Image(env.source.push("team/slow", "1", slow)))
     await env.cloud.stage(staged)
     await asyncio.to_thread(env.source.faults.wait_for_stall)

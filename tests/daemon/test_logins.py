@@ -16,6 +16,8 @@ from tests.simulators.bbs import Version
 from tests.simulators.cloud_controller import App
 from tests.simulators.registry import BasicLogin
 
+pytestmark = pytest.mark.thorough
+
 PENDING = 2
 Login = tuple[str, str]
 DAEMON = ("daemon", "marker-of-the-daemon")

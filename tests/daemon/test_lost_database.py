@@ -14,6 +14,8 @@ from tests.daemon.programs import start_interpreter
 from tests.simulators.bbs import Version
 from tests.simulators.cloud_controller import App
 
+pytestmark = pytest.mark.thorough
+
 REFUSED = 4
 FAILED = 5
 

@@ -16,6 +16,8 @@ from tests.simulators import images
 from tests.simulators.bbs import Version
 from tests.simulators.registry.faults import Fault, Refuse
 
+pytestmark = pytest.mark.thorough
+
 FULL = json.dumps(
     {
         "errors": [

@@ -17,6 +17,8 @@ from tests.simulators.cell import Instance
 from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
 
+pytestmark = pytest.mark.thorough
+
 PENDING = 2
 REMOVE = "/v1/desired_lrp/remove"
 LIMITS = {"unknown": 25.0, "missing": 60.0, "leftover": 60.0}

@@ -25,6 +25,8 @@ REVISION = f'''"""Add a table of a later version."""
 import sqlalchemy as sa
 from alembic import op
 
+pytestmark = pytest.mark.thorough
+
 revision = "{NEXT}"
 down_revision = "{head()}"
 branch_labels = None

@@ -17,6 +17,8 @@ from tests.simulators.http_load import Counts, Load, load_on
 from tests.simulators.recipes import Image
 from tests.simulators.router import Ending, Router
 
+pytestmark = pytest.mark.thorough
+
 SAMPLE = images.image([images.layer(1000, 1)])
 
 

@@ -18,6 +18,8 @@ from tests.simulators.cell_failures import exited, no_such_program
 from tests.simulators.cell_network import Refused
 from tests.simulators.cloud_controller import App
 
+pytestmark = pytest.mark.thorough
+
 APPS = 4
 
 

@@ -24,6 +24,8 @@ from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
 from tests.simulators.registry import Refuse
 
+pytestmark = pytest.mark.thorough
+
 MANIFESTS = "/manifests/"
 DESIRE = "/v1/desired_lrp/desire.r2"
 

@@ -32,7 +32,7 @@ from tests.contracts.docker_engine import run_dockerd
 from tests.deploy.bosh import ROOT
 from tests.deploy.properties import Pems
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("servers"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("servers"), pytest.mark.timeout(900)]
 
 VCAP = Path("/var/vcap")
 HEALTHCHECK = CONTAINER["Healthcheck"]["Test"][1]

@@ -171,7 +171,8 @@ def test_nothing_is_kept_of_organizations_that_have_nothing_any_more() -> None:
     drain(line)
 
     kept = [name for name, value in vars(line).items() if hasattr(value, "__len__") and len(value)]
-    assert kept == ["_lines"]
+    assert kept == ["_counts", "_lines"]
+    assert not any(line._counts.values())
     assert not any(line._lines.values())
     assert not line._organizations._given
     assert not line._organizations._running

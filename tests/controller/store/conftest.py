@@ -22,7 +22,10 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/state/store.db"
 
 
-ON_SERVERS = [pytest.param(kind, marks=pytest.mark.starts_servers) for kind in ("postgresql", "mysql")]
+ON_SERVERS = [
+    pytest.param("postgresql", marks=pytest.mark.starts_servers),
+    pytest.param("mysql", marks=[pytest.mark.starts_servers, pytest.mark.thorough]),
+]
 
 
 @pytest.fixture(params=["file", *ON_SERVERS])

@@ -26,7 +26,7 @@ from tests.controller.store.samples import digest
 from tests.databases import run_server
 from tests.stores import connect_beside, open_store
 
-pytestmark = pytest.mark.usefixtures("servers")
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("servers")]
 
 ROOT = Path(__file__).parents[3]
 KEY = Fernet.generate_key()

@@ -24,6 +24,8 @@ MOST_CONNECTIONS = 16
 
 MOST_SECONDS = 10.0
 """For one connection: its request and the response."""
+LOOK_INTERVAL = 0.1
+"""Seconds between two looks of a server at its own end, for which the event loop waits."""
 
 
 _Request: TypeAlias = "socket.socket | tuple[bytes, socket.socket]"
@@ -102,7 +104,7 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """End the connections whose time is up; the server calls this twice in a second."""
+        """End the connections whose time is up; the server calls this at each look."""
         with self._lock:
             before = self._clock() - MOST_SECONDS
             for each in [each for each, since in self._since.items() if since <= before]:
@@ -139,7 +141,9 @@ def serve(
     except (OSError, OverflowError) as error:
         code = key.replace("_", "-")
         raise Invalid("config", code, f"{key}: cannot listen on {address}: {error}") from error
-    thread = threading.Thread(target=server.serve_forever, name=key.partition("_")[0], daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, args=(LOOK_INTERVAL,), name=key.partition("_")[0], daemon=True
+    )
     thread.start()
     try:
         yield int(server.server_address[1])

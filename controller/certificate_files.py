@@ -88,7 +88,9 @@ def _pair(prefix: str, path: Path | None, key_path: Path | None) -> CertificateF
 
 
 def read_end(file: CertificateFile) -> datetime:
-    """Read when the first of a file's certificates ends; blocks.
+    """Read when a file is of no more use: with the first of a chain, or with the last of authorities; blocks.
+
+    A new authority is put beside the old one before that ends, and a bundle of many may hold some that have.
 
     Raises:
         OSError: The file cannot be read.
@@ -98,4 +100,5 @@ def read_end(file: CertificateFile) -> datetime:
         certificates = x509.load_pem_x509_certificates(file.path.read_bytes())
     except x509.InvalidVersion as error:
         raise ValueError(str(error)) from error
-    return min(each.not_valid_after_utc for each in certificates)
+    ends = [each.not_valid_after_utc for each in certificates]
+    return max(ends) if file.key_path is None else min(ends)

@@ -119,6 +119,14 @@ CASES: Sequence[Case] = (
         },
     ),
     Case(
+        "DockerCacheBbsNotListed",
+        {
+            **_one(_SWEEPS, "0xN"),
+            **_one("sweeps_total", "1xN", ', outcome="done"'),
+            **_one("sweep_interval_seconds", "1200xN"),
+        },
+    ),
+    Case(
         "DockerCacheBbsEventsLost",
         {**_one("bbs_stream_connected", "0xN", ', stream="tasks"'), **_one(_SWEEPS, _GOES_ON)},
         "It is the stream tasks.",

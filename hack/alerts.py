@@ -198,10 +198,12 @@ ALERTS = (
         "DockerCacheBbsNotListed",
         Severity.CRITICAL,
         "5m",
-        "The BBS has not been listed for more than five minutes",
+        "The BBS has not been listed for more than five minutes, or five times `sync_interval`",
         "Apps run on. The daemon does not see what is pushed, started or scaled, and no migration goes on.",
         "how-to/incidents/bbs.md",
-        f"time() - {_any('sweep_last_success_timestamp_seconds')} > 300\n"
+        f"time() - {_any('sweep_last_success_timestamp_seconds')}\n"
+        f"> (clamp_min(5 * {_any('sweep_interval_seconds')}, 300)"
+        f" or 0 * {_any('sweep_last_success_timestamp_seconds')} + 300)\n"
         "and\nmax without (instance, outcome) (docker_cache_sweeps_total) > 0\n"
         f"unless\n{_any('other_stores')} > 0\n"
         f"unless\n{_any('database_unavailable_since_timestamp_seconds')} > 0",

@@ -291,7 +291,6 @@ class Servicer(AdminServicer):
         """Start no new work except what an operator asks for."""
         async with self._changing(context, "Pause", {}):
             await self._dependencies.daemon.control.pause()
-            self._dependencies.daemon.watching.request_full_sweep()  # which counts what waits
             return pb.PauseResponse()
 
     async def Resume(self, _: pb.ResumeRequest, context: Context) -> pb.ResumeResponse:

@@ -74,6 +74,10 @@ class BbsMetrics:
             "sweep_last_success_timestamp_seconds",
             "When the BBS was last listed, in UTC seconds since 1970; 0 before the first time",
         )
+        self.sweep_interval = families.gauge(
+            "sweep_interval_seconds",
+            "Seconds between two listings of the BBS, as configured; 0 before the first",
+        )
         self.staging_tasks = families.counter(
             "staging_tasks",
             "Tasks of the staging domain that were examined: a copy was requested, or why not",

@@ -92,7 +92,8 @@ class InstanceMetrics:
         )
         self.certificate_end = every.late_gauge(
             "certificate_end_timestamp_seconds",
-            "When the first certificate in a file ends, in UTC seconds since 1970, by the file's config key",
+            "When the certificate in a file ends, or the last of several authorities, in UTC seconds since "
+            "1970, by the file's config key",
             {"file": Open("config keys of files with certificates")},
         )
         self.database_unavailable_since = every.gauge(

@@ -67,6 +67,7 @@ class Sweep:
 
     async def run(self) -> None:
         """Sweep at once, and then at the interval forever. Only a failure of the first sweep is raised."""
+        self._dependencies.process.metrics.bbs.sweep_interval.set(self._interval)
         with tracing():
             await self._sweep()
         while True:

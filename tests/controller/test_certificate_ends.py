@@ -59,6 +59,24 @@ async def test_a_certificate_with_time_left_is_a_metric_only(
     await scene.stop()
 
 
+async def test_of_several_authorities_the_last_end_counts_and_of_a_chain_the_first(tmp_path: Path) -> None:
+    """An authority's successor is put beside it, and then it may end."""
+    soon = Authority(tmp_path / "old").client("x", days=3)
+    late = Authority(tmp_path / "new").client("x", days=90)
+    both = tmp_path / "both.crt"
+    both.write_bytes(late.certificate.read_bytes() + soon.certificate.read_bytes())
+    authorities, chain = CertificateFile("bbs_ca_cert_file", both), certificate(Pair(both, late.key))
+    scene = Scene(NOW, authorities, chain)
+    await asyncio.sleep(1)
+
+    last, first = scene.end_of(authorities), scene.end_of(chain)
+    assert last is not None
+    assert first is not None
+    assert 89 < (last - NOW) / 86400 < 91
+    assert 2 < (first - NOW) / 86400 < 4
+    await scene.stop()
+
+
 async def test_one_that_ends_soon_is_told_once_a_day(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,14 +18,14 @@ from tests.daemon.operator import Operator, running_apps
 from tests.daemon.programs import LONGEST_LINE, Program, Starter
 from tests.simulators.bbs import Version
 
+pytestmark = pytest.mark.thorough
+
 REFUSED = 4
 NEXT = f"{int(head()) + 1:04}"
 REVISION = f'''"""Add a table of a later version."""
 
 import sqlalchemy as sa
 from alembic import op
-
-pytestmark = pytest.mark.thorough
 
 revision = "{NEXT}"
 down_revision = "{head()}"

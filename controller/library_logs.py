@@ -20,10 +20,10 @@ class LibraryLines(logging.Handler):
     """Writes the lines of libraries that use the standard library's `logging`."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line; one that cannot be worded is left out."""
+        """Write one line; one that cannot be worded is written as it is."""
         try:
             text = clean(record.getMessage())
-        except (TypeError, ValueError):
+        except Exception:  # noqa: BLE001 - its values word themselves
             text = clean(str(record.msg))
         error = record.exc_info[1] if record.exc_info else None
         if record.levelno >= logging.ERROR:

@@ -71,12 +71,14 @@ def test_logins_in_a_librarys_lines_are_masked(lines: Lines) -> None:
     assert "marker-password" not in lines.text()
 
 
-def test_a_line_that_a_library_words_wrongly_is_written_as_it_is(lines: Lines) -> None:
-    record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "%d of %d", (1,), None)
-    LibraryLines().emit(record)
+@pytest.mark.parametrize(("text", "values"), [("%d of %d", (1,)), ("%(count)d", ({"number": 1},))])
+def test_a_line_that_a_library_words_wrongly_is_written_as_it_is(
+    lines: Lines, text: str, values: tuple[object, ...]
+) -> None:
+    LibraryLines().emit(logging.LogRecord("x", logging.ERROR, "x.py", 1, text, values, None))
 
     (line,) = lines.written()
-    assert line["data"]["text"] == "%d of %d"
+    assert line["data"]["text"] == text
 
 
 def test_an_exception_that_nobody_has_caught_is_logged(lines: Lines) -> None:

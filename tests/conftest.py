@@ -66,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure() -> None:
     detector.is_on = False
+    databases.disconnect()
     if "PYTEST_XDIST_WORKER" not in os.environ:
         databases.end_run()
 

@@ -128,6 +128,14 @@ def begin_run() -> None:
     os.environ[RUN_DIRECTORY] = str(directory)
 
 
+def disconnect() -> None:
+    """Close the connections of this process."""
+    while _made:
+        _, connection = _made.popitem()
+        with suppress(Exception):  # a test has ended it, or its server
+            connection.close()
+
+
 def end_run() -> None:
     """Forget the directory of a run; its servers delete what is theirs when this process has ended."""
     directory = Path(os.environ.pop(RUN_DIRECTORY, "/nonexistent"))

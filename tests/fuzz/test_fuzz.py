@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from reconcile.errors import DockerCacheError, Invalid
+from tests.examples import examples
 from tests.fuzz.campaign import Campaign, smaller
 from tests.fuzz.limits import Bounds, weighed
 from tests.fuzz.readers import READERS, Reader, chunks
@@ -75,7 +76,7 @@ def test_a_reader_takes_its_seeds(reader: Reader) -> None:
 @pytest.mark.parametrize("reader", READERS, ids=lambda each: each.name)
 def test_a_reader_stands_some_inputs(reader: Reader) -> None:
     campaign = Campaign([reader], seed=7, shrinking=0.5, leniency=10.0)
-    campaign.feed(60)
+    campaign.feed(examples(gate=15, long=60))
 
     assert [str(each) for each in campaign.findings] == []
 

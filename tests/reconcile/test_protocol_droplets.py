@@ -310,7 +310,7 @@ class RefusedLoginOfSource(PatchingDroplet):
 MACHINES = (PatchingDroplet, RestoringBeforeDroplet, MovingPatchedDroplet, RefusedLoginOfSource)
 for _machine in MACHINES:
     _machine.TestCase.settings = settings(
-        max_examples=examples(gate=50, long=120), stateful_step_count=60, deadline=None
+        max_examples=examples(gate=30, long=120), stateful_step_count=60, deadline=None
     )
 TestPatchingDroplet = PatchingDroplet.TestCase
 TestRestoringBeforeDroplet = RestoringBeforeDroplet.TestCase

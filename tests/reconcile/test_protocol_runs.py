@@ -555,7 +555,7 @@ def test_the_routes_of_a_bridge_are_removed_before_it() -> None:
 
 
 Migrating.TestCase.settings = settings(
-    max_examples=examples(gate=80, long=200), stateful_step_count=60, deadline=None
+    max_examples=examples(gate=50, long=200), stateful_step_count=60, deadline=None
 )
 TestMigrating = Migrating.TestCase
 
@@ -611,7 +611,7 @@ class LeavingGoneFormerCopy(Migrating):
 
 
 LeavingGoneFormerCopy.TestCase.settings = settings(
-    Migrating.TestCase.settings, max_examples=examples(gate=50, long=100)
+    Migrating.TestCase.settings, max_examples=examples(gate=30, long=100)
 )
 TestLeavingGoneFormerCopy = LeavingGoneFormerCopy.TestCase
 

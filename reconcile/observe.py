@@ -78,7 +78,7 @@ async def observe_migrating(migration: Migration, observed: Observed, facts: Fac
         )
     has_bridge = migration.has_bridge
     fresh = await facts.migrations.list_domains()
-    return replace(
+    observed = replace(
         observed,
         domain_is_fresh=migration.original.domain in fresh,
         original_source=await facts.records.find_original_source(guid),
@@ -88,6 +88,11 @@ async def observe_migrating(migration: Migration, observed: Observed, facts: Fac
         instances=await facts.lrps.list_actual_lrps(guid),
         versions_in_events=facts.migrations.versions(guid),
     )
+    others = {each.instance_guid for each in observed.instances} - migration.instance_guids - {""}
+    if observed.lrp is None and others:
+        # Its owner may have desired it between the two calls: then these are no instances of the past.
+        observed = replace(observed, lrp=await facts.lrps.find_desired_lrp(guid))
+    return observed
 
 
 async def observe_orphaned_bridge(

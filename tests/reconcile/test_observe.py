@@ -218,6 +218,35 @@ async def test_of_a_migration_the_bridge_is_read_before_the_lrp_and_its_instance
     ]
 
 
+@dataclass
+class OwnerBetweenReads(Reads):
+    """Reads an LRP that its owner desires again directly after it was first read."""
+
+    async def list_actual_lrps(self, process_guid: ProcessGuid) -> tuple[ActualLrp, ...]:
+        self.lrp = LRP
+        return await super().list_actual_lrps(process_guid)
+
+
+async def test_an_lrp_that_is_desired_while_it_is_observed_is_not_missing_beside_its_own_instances() -> None:
+    """They would be taken for instances of what was removed, and be stopped one day."""
+    removed = replace(OPEN, phase=Phase.REMOVED, strategy=Strategy.RECREATE)
+    reads = OwnerBetweenReads(lrp=None, migration=removed)
+
+    observed = await observe(PROCESS, reads.facts(), CONTEXT)
+
+    assert (observed.lrp, observed.instances) == (LRP, (RUNNING,))
+
+
+async def test_an_lrp_that_is_missing_beside_instances_that_are_known_is_read_once() -> None:
+    guids = frozenset({RUNNING.instance_guid})
+    known = replace(OPEN, phase=Phase.REMOVED, strategy=Strategy.RECREATE, instance_guids=guids)
+    reads = OwnerBetweenReads(lrp=None, migration=known)
+
+    observed = await observe(PROCESS, reads.facts(), CONTEXT)
+
+    assert observed.lrp is None
+
+
 async def test_of_a_migration_a_plan_reads_nothing_that_only_a_step_rests_on() -> None:
     reads = Reads(migration=replace(OPEN, goal=Goal.SOURCE))
 

@@ -80,8 +80,7 @@ class EventHandler:
                     self._copy_uses.remove(lrp.process_guid)
                     self._queue.add(lrp.process_guid, Priority.ROUTINE)  # its record still calls it cached
             case ActualLrpCreated(row) | ActualLrpChanged(after=row):
-                self._dependencies.presence.note_instance(row)
-                self._handle_actual_lrp(row, is_news=row.state not in _ON_THE_WAY)
+                self._handle_row(row, before=None if isinstance(event, ActualLrpCreated) else event.before)
             case ActualLrpRemoved(row):
                 self._dependencies.presence.note_gone_instance(row)
                 self._handle_actual_lrp(row, is_news=not self._dependencies.stops.is_announcement(row))
@@ -115,8 +114,15 @@ class EventHandler:
 
     def _handle_actual_lrp(self, row: ActualLrp, *, is_news: bool) -> None:
         self._queue_lrp(row.process_guid, is_news=is_news)
-        if is_news and row.instance_guid in self._event_cache.stale(row.process_guid):
-            self._queue.add(row.process_guid)
+
+    def _handle_row(self, row: ActualLrp, *, before: ActualLrp | None) -> None:
+        """Queue an LRP for an instance; soon it would be missed where it begins to run after its removal."""
+        self._dependencies.presence.note_instance(row)
+        self._handle_actual_lrp(row, is_news=row.state not in _ON_THE_WAY)
+        ran = before is not None and before.state is ActualLrpState.RUNNING
+        begins = row.state is ActualLrpState.RUNNING and not ran
+        if begins and self._event_cache.note_begin(row.process_guid, row.instance_guid):
+            self._queue.add(row.process_guid, Priority.URGENT)
 
     def _handle_crash(self, crash: ActualLrpCrashed) -> None:
         """Queue an LRP that runs from a copy too, when a cell could not pull that."""

@@ -38,15 +38,29 @@ def test_what_is_told_of_a_bridge_is_about_its_lrp() -> None:
     assert seen.key_of(PROCESS) == PROCESS
 
 
+def test_instances_from_before_a_removal_are_known_again_while_they_have_just_begun_to_run() -> None:
+    now = 100.0
+    seen = LrpEventCache(lambda: now)
+    seen.untrack(PROCESS, frozenset({"a"}))
+    seen.untrack(PROCESS, frozenset({"b"}))
+    assert seen.stale(PROCESS) == frozenset(), "none runs"
+
+    assert seen.note_begin(PROCESS, "a")
+    assert not seen.note_begin(PROCESS, "another")
+    assert seen.stale(PROCESS) == {"a"}
+    now += event_cache.HAS_JUST_BEGUN + 0.1
+    assert seen.note_begin(PROCESS, "b")
+    assert seen.note_begin(PROCESS, "a"), "and it has served for a while"
+    assert seen.stale(PROCESS) == {"b"}
+
+
 def test_instances_from_before_a_removal_are_remembered_for_a_while() -> None:
     seen = LrpEventCache()
     seen.untrack(PROCESS, frozenset({"a"}))
-    seen.untrack(PROCESS, frozenset({"b"}))
-    assert seen.stale(PROCESS) == {"a", "b"}
 
     for n in range(event_cache.REMEMBERED_MIGRATIONS):
         seen.untrack(ProcessGuid(f"other-{n}"), frozenset({"x"}))
-    assert seen.stale(PROCESS) == frozenset()
+    assert not seen.note_begin(PROCESS, "a")
 
 
 def test_the_cells_of_crashes_are_those_of_the_lrp_and_its_bridge_while_it_is_tracked() -> None:

@@ -380,7 +380,7 @@ async def test_events_are_remembered_during_a_migration_and_its_old_instances_af
     scene.gate.end(A, ENDED)
 
     assert scene.event_cache.key_of(A) is None
-    assert scene.event_cache.stale(A) == {"i"}
+    assert scene.event_cache.note_begin(A, "i")
 
 
 async def test_to_finish_is_to_start_none_and_to_look_at_those_under_way_first(

@@ -388,6 +388,23 @@ class TestStreams:
 
         assert await scene.queued() == [PROCESS]
 
+    @pytest.mark.parametrize(
+        ("before", "queued"),
+        [(ActualLrpState.UNCLAIMED, [PROCESS]), (ActualLrpState.RUNNING, [])],
+        ids=["it-begins-to-run", "it-has-served-before"],
+    )
+    async def test_an_instance_from_before_a_removal_is_looked_at_when_it_begins_to_run(
+        self, scene: Scene, before: ActualLrpState, queued: list[ProcessGuid]
+    ) -> None:
+        """Later its app would lose it: a change of what runs is no begin."""
+        scene.event_cache.untrack(PROCESS, frozenset({"old"}))
+        runs = replace(bridge_row(ActualLrpState.RUNNING), process_guid=PROCESS, instance_guid="old")
+
+        await scene.happens(ActualLrpChanged(replace(runs, state=before), runs))
+
+        assert await scene.queued() == queued
+        assert scene.event_cache.stale(PROCESS) == frozenset({"old"} if queued else ())
+
     async def test_versions_of_an_lrp_in_migration_are_remembered(self, scene: Scene) -> None:
         scene.event_cache.track(PROCESS)
         newer = replace(LRP, tag=ModificationTag(LRP.tag.epoch, 7))
@@ -577,6 +594,28 @@ class TestSweep:
             await asyncio.sleep(INTERVAL + 1.0)
 
             assert await scene.queued() == [PROCESS]
+
+    @pytest.mark.parametrize(
+        ("reason", "queued"),
+        [
+            (Reason.COPY_NOT_PULLED, [PROCESS]),
+            (Reason.PINNED_TO_SOURCE, [PROCESS]),
+            (Reason.WAITING_FOR_COPY, [PROCESS]),
+            (Reason.MIGRATED, []),
+            (Reason.ALREADY_CACHED, []),
+            (Reason.COPY_UNKNOWN, []),
+        ],
+    )
+    async def test_one_from_the_cache_whose_record_is_of_its_source_is_looked_at_when_it_begins(
+        self, store: Store, reason: Reason, queued: list[ProcessGuid]
+    ) -> None:
+        """Cloud Controller desired it anew, from a droplet that names the copy, while no daemon ran."""
+        await store.records.save_lrp(replace(RECORD, reason=reason))
+        async with watching(store, MemoryBbs(infos=[info(CACHED)])) as scene:
+            assert await scene.queued() == queued
+            await asyncio.sleep(INTERVAL + 1.0)
+
+            assert await scene.queued() == [], "once: what it is looked at for is done by then"
 
     async def test_those_with_another_login_than_the_configured_one_are_looked_at_when_it_begins(
         self, store: Store

@@ -36,7 +36,7 @@ from reconcile.missing_copies import ASK_SOURCE_AGAIN
 from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
-from reconcile.reasons import Reason
+from reconcile.reasons import AppState, Reason
 from reconcile.records import LrpRecord
 from reconcile.references import CacheGuid
 
@@ -84,6 +84,8 @@ class Reconciler:
         """Whether migrations may start."""
         self.of_ends: list[Callable[[AppGuid, Reason], None]] = []
         """Are told of each migration that has ended: of which app it was, and how it ended."""
+        self.of_recoveries: list[Callable[[AppGuid], None]] = []
+        """Are told the app of an LRP that its owner desired from its copy after a migration had failed."""
         self.of_failing_former: list[Callable[[AppGuid, CacheGuid, str], None]] = []
         """Are told of each copy in a former registry that an LRP leaves, since cells cannot pull it: of which
         app the LRP is, and what they said."""
@@ -150,6 +152,7 @@ class Reconciler:
             await self._save_record(observed, outcome)
             self._report_outcome(observed, outcome)
             self._report_end(outcome)
+            self._report_recovery(observed, outcome)
         except DockerCacheError as error:
             seconds = self._back_off(key, observed)
             self._report(key, order, Reason.CHECK_FAILED, str(error))
@@ -204,6 +207,16 @@ class Reconciler:
             for listener in self.of_ends:
                 listener(outcome.ended.original.app_guid, outcome.reason)
             self._tell(outcome.ended.original, self._ended(outcome.ended, outcome.reason))
+
+    def _report_recovery(self, observed: Observed, outcome: Outcome) -> None:
+        before = observed.record
+        has_failed = before is not None and before.reason.state is AppState.FAILED
+        is_on_copy = observed.current_copy is not None and outcome.ended is None
+        if observed.lrp is None or not has_failed or not is_on_copy:
+            return
+        if outcome.reason.state is not AppState.FAILED:
+            for listener in self.of_recoveries:
+                listener(observed.lrp.app_guid)
 
     def _ended(self, ended: Migration, reason: Reason) -> MigrationEnded:
         return MigrationEnded(

@@ -168,6 +168,7 @@ def assemble(
         mode,
         health,
         reconciler.of_ends,
+        reconciler.of_recoveries,
         reconciler.of_failing_former,
     )
     droplets = assemble_droplets(config, opened, rules, parts)

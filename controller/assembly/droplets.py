@@ -46,6 +46,7 @@ class DropletParts:
     mode: Reachability | NullMode
     health: HealthLoop
     ends: list[Callable[[AppGuid, Reason], None]]
+    recoveries: list[Callable[[AppGuid], None]]
     failing_former: list[Callable[[AppGuid, CacheGuid, str], None]]
 
 
@@ -97,6 +98,7 @@ def assemble_droplets(
     parts.health.of_served_pulls.append(droplets.look_at_waiting)
     pulls.listen(droplets.look_at_waiting)
     parts.ends.append(droplets.migration_ended)
+    parts.recoveries.append(droplets.copy_works_again)
     parts.failing_former.append(droplets.former_copy_failed)
     opened.control.of_pins.append(droplets.look_at_app)
     opened.control.of_resumption.append(droplets.look_at_all)

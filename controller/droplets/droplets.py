@@ -185,8 +185,12 @@ class Droplets:
         if reason in CANNOT_START:
             self.look_at_app(app_guid)
         elif reason is Reason.MIGRATED:
-            droplets = self._index.droplets_of_app(app_guid)
-            self._look_at(guid for guid in droplets if self._index.reason_of(guid) in _UNTIL_MIGRATED)
+            self.copy_works_again(app_guid)
+
+    def copy_works_again(self, app_guid: AppGuid) -> None:
+        """Look at the droplets of an app that name no copy since an LRP could not start from it."""
+        droplets = self._index.droplets_of_app(app_guid)
+        self._look_at(guid for guid in droplets if self._index.reason_of(guid) in _UNTIL_MIGRATED)
 
     def former_copy_failed(self, app_guid: AppGuid, cache_guid: CacheGuid, detail: str) -> None:
         """Look at the droplets of an app of which an LRP leaves a copy in a former registry.

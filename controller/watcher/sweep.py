@@ -18,6 +18,7 @@ from controller.workqueue import Priority
 from reconcile.bridges import BRIDGE_DOMAIN, is_bridge
 from reconcile.errors import DockerCacheError
 from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.reasons import AppState
 from reconcile.references import CacheGuid
 from reconcile.staging import STAGING_DOMAIN
 
@@ -25,6 +26,8 @@ log = structlog.get_logger(scope="watcher")
 
 FIRST_REQUEST_PAUSE = 1.0  # seconds between a request and its sweep; doubles with each request in a row
 RECHECK_INTERVAL = 3600.0  # seconds in which each LRP is queued at least once
+_NOT_ON_COPY = frozenset({AppState.PENDING, AppState.SKIPPED, AppState.FAILED})
+"""The states of LRPs that run from their sources, or of which something is to be done."""
 FORGET_AFTER = 600.0  # seconds; a migration removes its LRP for a short time, and the record must stay
 
 
@@ -32,7 +35,8 @@ class Sweep:
     """Lists staging tasks, LRPs and bridges, and queues those that need a pass.
 
     A full sweep queues every LRP that runs from its source, any other sweep only some of them. Of those that
-    run from a copy, each sweep queues some, and a full one all that have no record: the store may be new.
+    run from a copy, each sweep queues some, and a full one all that have no record, since the store may be
+    new, or one of when they ran from their source: they may have been desired anew while nobody listened.
 
     Args:
         interval: Seconds between two sweeps.
@@ -205,18 +209,19 @@ class Sweep:
         return zlib.crc32(process_guid.encode()) % shares == self.count % shares
 
     async def _compare_with_records(self, existing: set[ProcessGuid], from_cache: set[ProcessGuid]) -> None:
-        """Queue LRPs without a record, and delete the records of LRPs that no listing has had for long.
+        """Queue LRPs without a true record, and delete the records of LRPs that no listing has had for long.
 
         One listing is not enough to delete: with a record goes what its LRP ran from before its migration.
 
         Args:
             existing: All LRPs of the listing.
-            from_cache: Those that are queued when they have no record.
+            from_cache: Those that are queued when they have no record that may be true of them.
         """
         dependencies = self._dependencies
         records = await dependencies.records.list_lrps()
-        for unknown in from_cache - {record.process_guid for record in records}:
-            dependencies.queue.add(unknown, Priority.ROUTINE)
+        may_be_true = {each.process_guid for each in records if each.reason.state not in _NOT_ON_COPY}
+        for process_guid in from_cache - may_be_true:
+            dependencies.queue.add(process_guid, Priority.ROUTINE)
         now = dependencies.process.clock()
         oldest = now - FORGET_AFTER
         missing = {

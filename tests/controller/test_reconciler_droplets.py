@@ -1,6 +1,7 @@
 """Passes over apps that Cloud Controller desires from their copies, since their droplets name these."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from reconcile.errors import Unavailable
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import Goal, OriginalSource
 from reconcile.reasons import Reason
+from reconcile.records import LrpRecord
 from reconcile.references import CacheGuid, CacheRepositories
 from tests.controller import test_reconciler
 from tests.controller.test_reconciler import CACHE, FROM_SOURCE, Bench
@@ -145,6 +147,25 @@ async def test_it_is_called_cached_when_it_runs(bench: Bench) -> None:
         await bench.reason(app, "already-cached")
 
     assert bench.rootfs(app).startswith("docker://cache.example:8080/")
+
+
+@pytest.mark.parametrize("before", [Reason.COPY_NOT_PULLED, Reason.ALREADY_CACHED])
+async def test_one_that_its_owner_desired_from_its_copy_after_that_failed_is_told_of(
+    bench: Bench, before: Reason
+) -> None:
+    bench.cell.settings.start_delay = 0.0
+    app, guid = await restarted_from_copy(bench)
+    app_guid, process_guid = AppGuid(app.guid), ProcessGuid(app.process_guid)
+    record = LrpRecord(process_guid, app_guid, "", guid, 1, before, time.time())
+    await bench.store.records.save_lrp(record)
+    told: list[str] = []
+    async with passes(bench, app) as reconciler:
+        reconciler.of_recoveries.append(told.append)
+        await bench.reason(app, "login-updated")
+        bench.queue.add(process_guid)
+        await bench.reason(app, "already-cached")
+
+    assert told == ([app.guid] if before is Reason.COPY_NOT_PULLED else [])
 
 
 async def test_a_bbs_that_does_not_store_logins_leaves_it_the_one_of_its_source(bench: Bench) -> None:

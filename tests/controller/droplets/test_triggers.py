@@ -123,11 +123,14 @@ async def test_a_droplet_leaves_a_copy_from_which_nothing_of_its_app_can_start(
     await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
 
 
+@pytest.mark.parametrize("is_migrated", [True, False])
 @pytest.mark.parametrize("is_named", [True, False])
 async def test_a_droplet_names_its_copy_again_once_an_lrp_of_its_app_runs_from_it(
     scene: Scene,
     is_named: bool,  # noqa: FBT001 - a parameter of pytest
+    is_migrated: bool,  # noqa: FBT001
 ) -> None:
+    """Migrated, or desired from it by its owner."""
     await scene.begin()
     guid = await scene.patched() if is_named else await scene.staged()
     scene.runs(LRP)
@@ -143,7 +146,10 @@ async def test_a_droplet_names_its_copy_again_once_an_lrp_of_its_app_runs_from_i
     assert scene.api.image_of(guid) == TEXT
 
     scene.records.lrps.clear()
-    scene.droplets.migration_ended(APP, Reason.MIGRATED)
+    if is_migrated:
+        scene.droplets.migration_ended(APP, Reason.MIGRATED)
+    else:
+        scene.droplets.copy_works_again(APP)
 
     await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
 

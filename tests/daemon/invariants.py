@@ -26,7 +26,14 @@ ITS_OWN = ("root_fs", "image_username", "image_password", "modification_tag")
 """What a migration may change of a definition."""
 OWNERS = ("instances", "routes", "annotation", "metric_tags")
 """What the owner may be just about to change in place."""
-WRITES = frozenset({"/v1/desired_lrp/remove", "/v1/desired_lrp/desire.r2", "/v1/desired_lrp/update"})
+WRITES = frozenset(
+    {
+        "/v1/desired_lrp/remove",
+        "/v1/desired_lrp/desire.r2",
+        "/v1/desired_lrp/update",
+        "/v1/actual_lrps/retire",
+    }
+)
 UNSEEN_FOR = 0.5
 """Seconds in which nobody can have seen that an instance began to run, or crashed.
 
@@ -73,6 +80,7 @@ class Invariants:
     def watching(self) -> Iterator[None]:
         """Look at every change for the length of a block; what serves at its beginning is held."""
         self.bbs.state.events.observers.append(self._look)
+        self.bbs.beginning_callers.append(self._see_beginning_call)
         self.bbs.callers.append(self._see_call)
         self.bbs.failed_callers.append(self._see_failed_call)
         self.cloud.removing.append(self._see_owner_remove)
@@ -84,6 +92,7 @@ class Invariants:
             yield
         finally:
             self.bbs.state.events.observers.remove(self._look)
+            self.bbs.beginning_callers.remove(self._see_beginning_call)
             self.bbs.callers.remove(self._see_call)
             self.bbs.failed_callers.remove(self._see_failed_call)
             self.cloud.removing.remove(self._see_owner_remove)
@@ -93,12 +102,14 @@ class Invariants:
         if path == LIST_INSTANCES and not self._operators_reading:
             self._read_at[ActualLRPsRequest.FromString(body).process_guid] = time.monotonic()
             self._tell_of_call(body, "reads instances")
-        elif path in WRITES:
-            self._tell_of_call(body, path.rpartition("/")[2])
+
+    def _see_beginning_call(self, path: str, body: bytes) -> None:
+        if path in WRITES:
+            self._tell_of_call(body, path.removeprefix("/v1/"))
 
     def _see_failed_call(self, path: str, body: bytes) -> None:
         if path in WRITES:
-            self._tell_of_call(body, f"has no answer to {path.rpartition('/')[2]}")
+            self._tell_of_call(body, f"has no answer to {path.removeprefix('/v1/')}")
 
     def _tell_of_call(self, body: bytes, what: str) -> None:
         for guid in [each for each in self.held if each.encode() in body]:

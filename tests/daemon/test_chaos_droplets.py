@@ -71,6 +71,7 @@ class Watched:
             "original_image": STAGED,
             "written_image": self.copy,
             "reason": Reason.DROPLET_PATCHED.value,
+            "detail": "",
         }
         return row | values
 
@@ -240,6 +241,19 @@ async def test_in_the_end_all_droplets_name_their_copies_that_should(
     said = "" if reason is None else reason.value
     wrong = [f"droplet {watched.droplet.guid} of web names {name}, and is {said!r}"]
     assert found == (wrong if is_wrong else [])
+
+
+@pytest.mark.parametrize(
+    ("why", "is_wrong"), [(Reason.PINNED_TO_SOURCE, False), (Reason.COPY_NOT_PULLED, True)]
+)
+async def test_in_the_end_a_droplet_of_a_pinned_app_has_its_text_back(
+    watched: Watched,
+    why: Reason,
+    is_wrong: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    rows = [watched.row(reason=Reason.RESTORED.value, detail=f"{why}: so it is")]
+
+    assert bool(watched.watch.find_unpatched(rows)) is is_wrong
 
 
 async def test_in_the_end_droplets_that_others_want_otherwise_are_left_to_them(watched: Watched) -> None:

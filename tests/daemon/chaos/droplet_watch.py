@@ -79,7 +79,7 @@ class DropletWatch:
         for app, droplet in self._staged():
             row = known.get(droplet.guid)
             reason = "" if row is None else row["reason"]
-            is_pinned = reason == Reason.PINNED_TO_SOURCE
+            is_pinned = row is not None and _is_of_pinned_app(row)
             if self._scene.is_copy(droplet.image):
                 if row is None or is_pinned or reason != Reason.DROPLET_PATCHED:
                     found.append(f"droplet {_name(app, droplet)} names {droplet.image}, and is {reason!r}")
@@ -149,6 +149,12 @@ class DropletWatch:
         if key not in self._told:
             self._told.add(key)
             self._scene.invariants.violate(what, "")
+
+
+def _is_of_pinned_app(row: Row) -> bool:
+    """Whether a droplet has its text for a pin; one that was given it back for that is not looked at again."""
+    given_back = row["reason"] == Reason.RESTORED and str(row["detail"]).startswith(Reason.PINNED_TO_SOURCE)
+    return given_back or bool(row["reason"] == Reason.PINNED_TO_SOURCE)
 
 
 def _name(app: App, droplet: Droplet) -> str:

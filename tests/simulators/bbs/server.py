@@ -41,6 +41,7 @@ class Bbs:
     Attributes:
         state: Its database; outlives a failover.
         faults: Faults of calls, to be ordered by a test.
+        beginning_callers: Told the path and the body of each call before it has its effect.
         callers: Told the path and the body of each call that is answered to a client.
         failed_callers: The same of each call that a fault meets.
         named_callers: Told the name in the client's certificate, and the path, before a call has its effect.
@@ -64,6 +65,7 @@ class Bbs:
         self.certificates = certificates
         self.state = State(version=version, now=now, complete=self._submit_callback)
         self.faults = Faults()
+        self.beginning_callers: list[Callable[[str, bytes], None]] = []
         self.callers: list[Callable[[str, bytes], None]] = []
         self.failed_callers: list[Callable[[str, bytes], None]] = []
         self.named_callers: list[Callable[[str, str], None]] = []
@@ -231,8 +233,10 @@ class Bbs:
                     stop.cell.stop_lrp(stop.key, stop.instance_guid)
 
     def _handled(self, client: str, call: Call) -> Answer:
-        for caller in self.named_callers:
-            caller(client, call.path)
+        for named_caller in self.named_callers:
+            named_caller(client, call.path)
+        for caller in self.beginning_callers:
+            caller(call.path, call.body)
         known = call.path in endpoints.ENDPOINTS or call.path in STREAMS
         if known and call.method != "POST":
             return text_answer(405, "Method Not Allowed", ("Allow", "POST"))

@@ -2,7 +2,8 @@
 
 The pause and the pins outlive the process. An order is a single attempt for an operator who waits for its
 outcome, and ends with the process. One that was accepted for an LRP in flight stands when nobody waits any
-more: nothing else says what is to follow the migration under way.
+more: nothing else says what is to follow the migration under way. A pause or a pin is saved and in force, or
+neither, although the operator goes away meanwhile.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from controller.threads import to_the_end
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
 from reconcile.reasons import AppState, Reason
@@ -94,12 +96,18 @@ class OperatorControl:
 
     async def pause(self) -> None:
         """Start no new work, also after a restart."""
+        await to_the_end(self._pause())
+
+    async def _pause(self) -> None:
         await self._records.save_paused(is_paused=True)
         self._is_paused = True
         log.info("paused", reason="operator")
 
     async def resume(self) -> None:
         """Start new work again."""
+        await to_the_end(self._resume())
+
+    async def _resume(self) -> None:
         await self._records.save_paused(is_paused=False)
         self._is_paused = False
         log.info("resumed")
@@ -112,7 +120,9 @@ class OperatorControl:
 
     async def pin(self, app_guids: Iterable[AppGuid]) -> None:
         """Let apps stay on their sources; an empty GUID would pin every LRP that names no app."""
-        apps = frozenset(app_guids) - {AppGuid("")}
+        await to_the_end(self._pin(frozenset(app_guids) - {AppGuid("")}))
+
+    async def _pin(self, apps: frozenset[AppGuid]) -> None:
         await self._records.pin(apps)
         changed = apps - self._pinned
         self._pinned |= apps
@@ -120,7 +130,9 @@ class OperatorControl:
 
     async def unpin(self, app_guids: Iterable[AppGuid]) -> None:
         """Let apps be migrated again."""
-        apps = frozenset(app_guids) & self._pinned
+        await to_the_end(self._unpin(frozenset(app_guids) & self._pinned))
+
+    async def _unpin(self, apps: frozenset[AppGuid]) -> None:
         await self._records.unpin(apps)
         self._pinned -= apps
         self._tell_of_pins(apps)

@@ -18,11 +18,12 @@ from controller.health import ProbeObserver
 from controller.instance import TAKING_OVER, Instance, read_journal_key, until_answered
 from controller.loggregator import AgentClient, AgentTls, Component, open_agent
 from controller.recorded_registries import advice_about, others
-from controller.store.database import Database, to_the_end
+from controller.store.database import Database
 from controller.store.opening import Store, open_store
 from controller.store.restored import Restored
 from controller.store.term import begin_term
 from controller.store_marker import StoreMarker
+from controller.threads import to_the_end
 from controller.transport import client_tls_from_files
 from controller.wiring import open_canary_images, open_health, open_probe, source_registries
 from reconcile.references import CacheRepositories

@@ -1,10 +1,13 @@
-"""Runs blocking work in threads, and stops that work when whoever waits for it is cancelled."""
+"""Runs blocking work in threads, and says what becomes of work when whoever waits for it is cancelled.
+
+It is stopped, or, where it must not be left half done, carried to its end.
+"""
 
 import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -129,6 +132,21 @@ async def in_thread(
         if future.done() and not future.cancelled():
             future.exception()
         raise
+
+
+async def to_the_end(work: Awaitable[ResultT]) -> ResultT:
+    """Await what must not be left half done; a cancelled caller returns only after it has ended."""
+    call, cancelled = asyncio.ensure_future(work), None
+    while not call.done():
+        try:
+            await asyncio.wait([call])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return call.result()
+    if not call.cancelled():
+        call.exception()  # retrieved, so that asyncio does not report it: the caller gets the cancellation
+    raise cancelled
 
 
 def in_parallel(

@@ -12,6 +12,7 @@ from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.job_shares import JobShares
 from controller.cacher.repeats import RepeatedRequests
+from controller.threads import to_the_end
 from controller.workqueue import WorkQueue
 from reconcile.app_events import CopyBegun
 from reconcile.asking_budget import AskingBudget
@@ -58,7 +59,13 @@ class JobRequests:
         self._lock = asyncio.Lock()
 
     async def request(self, request: CacheRequest) -> CacheJob:
-        """Request a copy and return its job: the open job that the requester has already, or another."""
+        """Request a copy and return its job: the open job that the requester has already, or another.
+
+        It is carried to its end although whoever asks goes away: nobody would run a job that is only saved.
+        """
+        return await to_the_end(self._request(request))
+
+    async def _request(self, request: CacheRequest) -> CacheJob:
         async with self._lock:
             known = await self._find_job_of(request)
             job = known or await self._join_or_add(request)

@@ -26,6 +26,7 @@ from controller.store.location import ServerLocation
 from controller.store.restored import Restored
 from controller.store.server_engines import LOCK_WITHIN, MIGRATE_WITHIN, open_engines, turn
 from controller.store.sql_errors import is_lost_connection, store_error
+from controller.threads import to_the_end
 from reconcile.errors import DockerCacheError, LeaseLost, Unavailable
 
 T = TypeVar("T")
@@ -187,20 +188,6 @@ class Database:
         if self._is_closed:
             raise Unavailable("store", "closed", f"{self.name} is closed, the process is stopping")
         return await to_the_end(asyncio.get_running_loop().run_in_executor(executor, call))
-
-
-async def to_the_end(call: asyncio.Future[T]) -> T:
-    """Await a call that cannot be interrupted; a cancelled caller returns only after the call has ended."""
-    cancelled: asyncio.CancelledError | None = None
-    while not call.done():
-        try:
-            await asyncio.wait([call])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        call.exception()  # retrieved, so that asyncio does not report it: the caller gets the cancellation
-        raise cancelled
-    return call.result()
 
 
 def database_in_memory() -> Database:

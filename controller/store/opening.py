@@ -18,7 +18,7 @@ from controller.store.content_proofs import SqlContentProofs
 from controller.store.copy_checks import SqlCopyChecks
 from controller.store.copy_notes import SqlCopyNotes
 from controller.store.counts import SqlCounts
-from controller.store.database import Database, database_at, database_in_memory, database_on, to_the_end
+from controller.store.database import Database, database_at, database_in_memory, database_on
 from controller.store.droplets import SqlDroplets
 from controller.store.failures import SqlFailures
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
@@ -36,6 +36,7 @@ from controller.store.server_engines import check_server
 from controller.store.sql import SqlRecords
 from controller.store.stale_instances import SqlStaleInstances
 from controller.store.store_id import ensure_store_id
+from controller.threads import to_the_end
 from reconcile.errors import Invalid
 from reconcile.store_markers import StoreId
 

@@ -1,6 +1,7 @@
 """What operators ask of a daemon, over a real store: what outlives the process and what does not."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,59 @@ class Listener:
 
     def __call__(self, process_guid: ProcessGuid, reason: str, detail: str) -> None:
         self.told.append((process_guid, reason, detail))
+
+
+class SlowRecords:
+    """Saves what it is told as a store does, and lets whoever told it go away at that moment."""
+
+    def __init__(self, store: Store) -> None:
+        self._records = store.operations
+        self.has_saved = asyncio.Event()
+
+    async def find_paused(self) -> bool | None:
+        return await self._records.find_paused()
+
+    async def list_pins(self) -> frozenset[AppGuid]:
+        return await self._records.list_pins()
+
+    async def save_paused(self, *, is_paused: bool) -> None:
+        await self._records.save_paused(is_paused=is_paused)
+        await self._say()
+
+    async def pin(self, app_guids: Iterable[AppGuid]) -> None:
+        await self._records.pin(app_guids)
+        await self._say()
+
+    async def unpin(self, app_guids: Iterable[AppGuid]) -> None:
+        await self._records.unpin(app_guids)
+        await self._say()
+
+    async def _say(self) -> None:
+        self.has_saved.set()
+        await asyncio.sleep(0)
+
+    async def cut_off(self, call: Coroutine[object, object, None]) -> None:
+        """Make a call, and go away as soon as what it asks for is saved."""
+        self.has_saved.clear()
+        calling = asyncio.create_task(call)
+        await self.has_saved.wait()
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+
+
+async def test_what_is_saved_is_in_force_although_the_operator_goes_away(store: Store) -> None:
+    """Otherwise it would be only after the next restart."""
+    records = SlowRecords(store)
+    control = OperatorControl(records)
+    await control.load(start_paused=False)
+
+    states = list[tuple[bool, bool]]()
+    for call in (control.pause(), control.pin([APP]), control.resume(), control.unpin([APP])):
+        await records.cut_off(call)
+        states.append((control.is_paused, control.is_pinned(APP)))
+
+    assert states == [(True, False), (True, True), (False, True), (False, False)]
 
 
 class TestPause:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from controller.threads import Cancellation, Stopped, in_parallel, in_thread
+from controller.threads import Cancellation, Stopped, in_parallel, in_thread, to_the_end
 
 
 def test_results_come_in_order_whoever_ends_first() -> None:
@@ -77,3 +77,39 @@ def test_work_that_is_cancelled_starts_no_wait() -> None:
         cancellation.wait(60.0)
     with pytest.raises(Stopped), cancellation.waking(threading.Condition()):
         pass
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_must_not_be_left_half_done_ends_before_whoever_waits_for_it_does(
+    fails: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    may_end, done = asyncio.Event(), list[str]()
+
+    async def save() -> None:
+        await may_end.wait()
+        done.append("saved")
+        await asyncio.sleep(0)
+        done.append("in force")
+        if fails:
+            raise ValueError("nobody is told of it")
+
+    waiting = asyncio.create_task(to_the_end(save()))
+    await asyncio.sleep(0)
+    for _ in range(2):
+        waiting.cancel()
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    may_end.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert done == ["saved", "in force"]
+
+
+async def test_without_a_cancellation_its_result_or_its_error_is_that_of_the_work() -> None:
+    async def fail() -> int:
+        raise ValueError("told")
+
+    assert await to_the_end(asyncio.sleep(0, 7)) == 7
+    with pytest.raises(ValueError, match="told"):
+        await to_the_end(fail())

@@ -12,7 +12,7 @@ import pytest
 from controller.engines.progress import CopyProgress
 from controller.store.opening import Store
 from reconcile.errors import Unavailable
-from reconcile.records import MAX_ATTEMPTS, JobId, JobState
+from reconcile.records import MAX_ATTEMPTS, Binding, CacheJob, JobId, JobState
 from tests.controller.cacher.bench import (
     APP,
     CACHE,
@@ -38,6 +38,29 @@ async def test_a_request_becomes_a_cached_image_and_wakes_the_apps_lrps(bench: B
     assert image.platform_digest == digest("one")
     assert bench.registries.held == {CACHE.image(job.cache_guid): digest("one")}
     assert await bench.queue.take() == "p"
+
+
+async def test_a_copy_is_made_although_whoever_requested_it_goes_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream of the BBS ended in that moment: the job was saved, and nobody ran it before the next restart."""
+    records, has_saved = bench.store.records, asyncio.Event()
+    add_job = records.add_job
+
+    async def add_and_say(job: CacheJob, binding: Binding) -> None:
+        await add_job(job, binding)
+        has_saved.set()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(records, "add_job", add_and_say)
+    requesting = asyncio.create_task(bench.cacher.request(request()))
+    await has_saved.wait()
+    requesting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await requesting
+
+    (job,) = await records.list_jobs(list(JobState))
+    assert (await bench.ended(job)).state is JobState.CACHED
 
 
 @pytest.mark.parametrize("has_zstd_layers", [True, False])

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from controller.admin.admin_client import AdminClient, open_client
 from controller.admin.documents import PlanDocument
 from controller.admin.request_options import Filters, PlanOptions
 from controller.admin.rows import Row
-from reconcile.errors import DockerCacheError, Unavailable
+from reconcile.errors import Conflict, DockerCacheError, Unavailable
 from tests.daemon.chaos.scene import Scene
 from tests.daemon.chaos.timing import REST
 
@@ -54,24 +55,34 @@ class Operators:
 
     async def apply_all(self) -> None:
         """Apply a plan for all apps and droplets, and wait for its end."""
-        with contextlib.suppress(DockerCacheError, TimeoutError):
-            async with asyncio.timeout(REST), open_client(*self._scene.env.admin) as client:
-                plan = await client.plan(Filters(), PlanOptions())
-                async with contextlib.aclosing(client.apply(plan, None)) as news:
-                    async for _ in news:
-                        pass
+        await self._apply_newest(PlanOptions(), _is_over)
 
     async def restore_all_droplets(self) -> None:
         """Apply a plan that restores all, and leave when it has come to the LRPs, which are the last."""
+        await self._apply_newest(PlanOptions("source"), _has_come_to_lrps)
+
+    async def _apply_newest(self, options: PlanOptions, is_enough: Callable[[Row], bool]) -> None:
+        """Apply a plan, and make it anew when something has changed before it is applied."""
         with contextlib.suppress(DockerCacheError, TimeoutError):
             async with asyncio.timeout(REST), open_client(*self._scene.env.admin) as client:
-                plan = await client.plan(Filters(), PlanOptions("source"))
-                if not any(each.HasField("droplet") for each in plan.entries):
-                    return
-                async with contextlib.aclosing(client.apply(plan, None)) as news:
-                    async for each in news:
-                        if each["droplet_guid"] and each["droplets_done"] == each["droplets_total"]:
-                            return
+                while not await self._apply(client, options, is_enough):
+                    pass
+
+    async def _apply(
+        self, client: AdminClient, options: PlanOptions, is_enough: Callable[[Row], bool]
+    ) -> bool:
+        """Make a plan and apply it, until so much has happened; False if it was stale."""
+        plan = await client.plan(Filters(), options)
+        if options.goal == "source" and not any(each.HasField("droplet") for each in plan.entries):
+            return True
+        try:
+            async with contextlib.aclosing(client.apply(plan, None)) as news:
+                async for each in news:
+                    if is_enough(each):
+                        break
+        except Conflict:
+            return False
+        return True
 
     async def _follow(self, client: AdminClient, plan: PlanDocument) -> None:
         left = self._chance.randint(0, 10)
@@ -92,3 +103,13 @@ class Operators:
                 else:
                     self._scene.is_paused = False
                     return
+
+
+def _is_over(_news: Row) -> bool:
+    """Wait for the end of a plan."""
+    return False
+
+
+def _has_come_to_lrps(news: Row) -> bool:
+    """Whether all droplets of a plan are done."""
+    return bool(news["droplet_guid"]) and bool(news["droplets_done"] == news["droplets_total"])

@@ -330,7 +330,7 @@ class Reconciler:
         try:
             return await apply(action, observed, self._facts, self._ports)
         finally:
-            if isinstance(action, BeginMigration) and action.is_urgent:
+            if isinstance(action, BeginMigration) and action.leaves_failing_former:
                 await self._report_failing_former(action, observed)
 
     async def _report_failing_former(self, action: BeginMigration, observed: Observed) -> None:
@@ -387,7 +387,7 @@ class Reconciler:
         cannot_pull = obstacle.reason is Reason.CACHE_REGISTRY_UNHEALTHY or (
             obstacle.reason is Reason.CELLS_NOT_PROVEN and is_refuted
         )
-        if action.instead is not None and (cannot_pull or action.instead.is_urgent):
+        if action.instead is not None and (cannot_pull or action.instead.leaves_failing_former):
             return self._check_start(action.instead, observed)
         if action.reason is Reason.LOGIN_OUTDATED:
             obstacle = replace(obstacle, detail=f"{OUTDATED}: {obstacle.detail}".removesuffix(": "))

@@ -83,6 +83,11 @@ class BeginMigration:
     otherwise: "CacheImage | VerifyImage | None" = None
     is_urgent: bool = False
 
+    @property
+    def leaves_failing_former(self) -> bool:
+        """Whether the LRP goes back to its source since cells cannot pull its copy in a former registry."""
+        return self.goal is Goal.SOURCE and self.reason is Reason.RUNS_FROM_FORMER_REGISTRY
+
 
 @dataclass(frozen=True, slots=True)
 class UpdateLogin:

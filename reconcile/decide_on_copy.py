@@ -10,7 +10,13 @@ from reconcile.actions import Action, BeginMigration, Skip, UpdateLogin
 from reconcile.instances import failure_of, failure_of_pull, is_any_running
 from reconcile.logins import foreign_login, keeps_source_login, renew_login, renew_refused_login
 from reconcile.lrps import DesiredLrp, source_of
-from reconcile.migration_choice import rounds_before, still_counts, strategy_of
+from reconcile.migration_choice import (
+    FAILED_RESTORES,
+    RETRY_RESTORE_AFTER,
+    rounds_before,
+    still_counts,
+    strategy_of,
+)
 from reconcile.migrations import Goal
 from reconcile.missing_copies import going_back, must_go_back, source_was_asked, while_copy_is_incomplete
 from reconcile.observed import Observed, Rules
@@ -20,21 +26,8 @@ from reconcile.records import LrpRecord
 from reconcile.references import image_from_rootfs
 from reconcile.start_failures import Blame
 
-_FAILED_RESTORES = frozenset(
-    {
-        Reason.BRIDGE_CRASHED,
-        Reason.BRIDGE_TIMEOUT,
-        Reason.BBS_REFUSED_DEFINITION,
-        Reason.REVERTED_EXTERNALLY,
-    }
-)
-"""Failures that leave an LRP on what it ran from: on its copy when it was to be restored to its source."""
-
 _LEFT_ON_COPY = frozenset({Reason.PROCESS_EXITED, Reason.NO_ROOM, Reason.NO_INSTANCES})
 """Ends of a migration whose LRP is desired from its copy and does not run, for a reason of its own."""
-
-RETRY_RESTORE_AFTER = 300.0
-"""Seconds after which an LRP that could not be restored to its source is restored again."""
 
 _NOT_SEEN_RUNNING = frozenset({Reason.NOT_RUNNING, Reason.LOGIN_UPDATED})
 """Outcomes of passes over an LRP that Cloud Controller has just desired from its copy."""
@@ -153,11 +146,11 @@ def _put_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | Non
 def leave_failing_former(observed: Observed, lrp: DesiredLrp, rules: Rules) -> BeginMigration | None:
     """Restore an LRP to its source since cells cannot pull its copy in a former registry; None when they can.
 
-    Or while anything of it runs, or while it cannot go back. Its owner may desire it from there again as long
-    as its droplet names that copy: nothing counts how often.
+    Or while it cannot go back. What runs of it serves on until a bridge does. Its owner may desire it from
+    there again as long as its droplet names that copy: nothing counts how often.
     """
     failure = failure_of_pull(observed.instances)
-    if observed.former_copy is None or failure is None or is_any_running(observed.instances):
+    if observed.former_copy is None or failure is None:
         return None
     action = _way_back(observed, lrp, rules)
     if not isinstance(action, BeginMigration):
@@ -168,7 +161,7 @@ def leave_failing_former(observed: Observed, lrp: DesiredLrp, rules: Rules) -> B
         reason=Reason.RUNS_FROM_FORMER_REGISTRY,
         detail=failure.detail,
         asks_source=True,
-        is_urgent=True,
+        is_urgent=not is_any_running(observed.instances),
     )
 
 
@@ -223,7 +216,7 @@ def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:
 
 def _is_failed_restore(record: LrpRecord, lrp: DesiredLrp) -> bool:
     """Whether an LRP could not be restored to its source, and still runs from what it ran from then."""
-    return record.reason in _FAILED_RESTORES and record.rootfs == str(lrp.rootfs)
+    return record.reason in FAILED_RESTORES and record.rootfs == str(lrp.rootfs)
 
 
 def _not_running(observed: Observed, lrp: DesiredLrp) -> Skip | None:

@@ -2,13 +2,14 @@
 
 from reconcile.actions import Skip
 from reconcile.bridges import can_have_bridge
-from reconcile.instances import is_any_running, needed
+from reconcile.instances import failure_of_pull, is_any_running, needed
 from reconcile.lrps import DesiredLrp
 from reconcile.migrations import Strategy
 from reconcile.observed import Observed, Rules
 from reconcile.policy import MigrateRunning
 from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
+from reconcile.records import LrpRecord
 from reconcile.references import ImageReference
 from reconcile.times import is_recent
 
@@ -17,6 +18,19 @@ ROUNDS_FORGOTTEN_AFTER = 3600.0
 
 RETRY_FAILED_AFTER = 3600.0
 """Seconds after which a failed copy or migration is tried again."""
+
+RETRY_RESTORE_AFTER = 300.0
+"""Seconds after which an LRP that could not be restored to its source is restored again."""
+
+FAILED_RESTORES = frozenset(
+    {
+        Reason.BRIDGE_CRASHED,
+        Reason.BRIDGE_TIMEOUT,
+        Reason.BBS_REFUSED_DEFINITION,
+        Reason.REVERTED_EXTERNALLY,
+    }
+)
+"""Failures that leave an LRP on what it ran from: on its copy when it was to be restored to its source."""
 
 _RETRIED_LATER = (FAILURES - {Reason.NOT_PULLED}) | {Reason.COPY_CORRUPT, Reason.IMAGE_NOT_STARTED}
 """Ends after which an LRP stays as it is for a while.
@@ -73,6 +87,17 @@ def failed_lately(observed: Observed) -> Skip | None:
     is_last = record.reason in _RETRIED_LATER or (
         record.reason is Reason.NOT_PULLED and rounds_before(observed) >= MAX_ROUNDS
     )
-    if is_last and still_counts(observed, record.updated_at, for_seconds=RETRY_FAILED_AFTER):
+    if is_last and still_counts(observed, record.updated_at, for_seconds=_retried_after(observed, record)):
         return Skip(record.reason, record.detail)
     return None
+
+
+def _retried_after(observed: Observed, record: LrpRecord) -> float:
+    """Return the seconds after which an LRP is migrated again whose last migration has failed.
+
+    Of one that cells cannot pull from its former copy that may have been its way back to its source, which
+    would keep it from its new copy for as long as it fails.
+    """
+    is_failing = observed.former_copy is not None and failure_of_pull(observed.instances) is not None
+    may_be_way_back = is_failing and record.reason in FAILED_RESTORES
+    return RETRY_RESTORE_AFTER if may_be_way_back else RETRY_FAILED_AFTER

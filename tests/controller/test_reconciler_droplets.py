@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from controller.canary import UnaskedCells
 from controller.reconciler import Reconciler
 from protos.bbs.actual_lrp_pb2 import ActualLRP
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
@@ -15,6 +16,7 @@ from reconcile.droplets import DropletGuid, DropletPhase, DropletRecord
 from reconcile.errors import Unavailable
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import Goal, OriginalSource
+from reconcile.pull_proof import CanaryLogin
 from reconcile.reasons import Reason
 from reconcile.records import LrpRecord
 from reconcile.references import CacheGuid, CacheRepositories
@@ -38,9 +40,9 @@ class CellsPull:
         return None
 
 
-async def restarted_from_copy(bench: Bench) -> tuple[App, CacheGuid]:
+async def restarted_from_copy(bench: Bench, *, instances: int = 1) -> tuple[App, CacheGuid]:
     """Let an app's droplet name its copy, with a record of that, and restart the app."""
-    app = await bench.app_with_copy()
+    app = await bench.app_with_copy(instances=instances)
     guid = await bench.store.records.reserve_guid(test_reconciler.CONTENT)
     assert app.current is not None
     assert app.current.image is not None
@@ -84,6 +86,17 @@ async def until(bench: Bench, app: App, is_so: Callable[[ActualLRP], bool]) -> N
             await asyncio.sleep(0.01)
 
 
+async def serves(bench: Bench, app: App, count: int) -> None:
+    """Wait until as many instances of an app's own LRP run."""
+
+    def is_own(row: ActualLRP) -> bool:
+        return row.actual_lrp_key.process_guid == app.process_guid and row.state == "RUNNING"
+
+    async with asyncio.timeout(60):
+        while sum(map(is_own, bench.bbs.state.rows())) < count:  # noqa: ASYNC110 - a state of the simulator
+            await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def passes(bench: Bench, app: App) -> AsyncIterator[Reconciler]:
     """Run passes, one over the app first."""
@@ -105,6 +118,13 @@ async def test_its_login_is_brought_in_line_in_place_once_its_source_is_saved(be
     assert (source.credentials.username, source.credentials.password.value) == LOGIN
     assert login(bench, app) == ("puller", "cache-password")
     assert (bench.bbs.requests[UPDATE], bench.bbs.requests[DESIRE]) == (1, 0), "nothing is migrated"
+
+
+class CellsThatNobodyAsked(UnaskedCells):
+    """Cells of which no canary has shown anything yet."""
+
+    def why_not(self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS) -> str | None:
+        return f"nothing is known, {sorted(placement_tags)}, {login}"
 
 
 class FailingOnce:
@@ -288,6 +308,36 @@ class TestGoneFormerCopy:
         (failed,) = told
         assert failed[:2] == (app.guid, guid)
         assert "manifest unknown" in failed[2]
+
+    @pytest.mark.parametrize("is_copied", [False, True])
+    async def test_one_of_which_a_part_runs_goes_back_beside_a_bridge(
+        self, bench: Bench, *, is_copied: bool
+    ) -> None:
+        """It does not wait until cells are known to pull its new copy, and its droplet is told of as well."""
+        bench.may_bridge, bench.pulls = True, CellsThatNobodyAsked()
+        bench.cell.settings.start_delay = 0.05
+        app, guid = await restarted_from_copy(bench, instances=2)
+        await serves(bench, app, 2)
+        bench.cell.settings.crash_reason = gone
+        bench.cell.crash(app.process_guid, 0)
+        await until(bench, app, lambda row: row.crash_reason == FORMER_GONE)
+        image = await bench.store.records.find_image(guid)
+        assert image is not None
+        bench.registry.sources.add(image.source)
+        registry = "new.example:8080" if is_copied else CACHE.address
+        await bench.store.records.keep_image(replace(image, registry=registry), ())
+        bench.cache = CacheRepositories("new.example:8080", former=(CACHE,))
+        reconciler, told = bench.reconciler(), list[tuple[str, str, str]]()
+        reconciler.of_failing_former.append(lambda *what: told.append(what))
+        bench.queue.add(ProcessGuid(app.process_guid))
+        async with bench.running(reconciler):
+            async with asyncio.timeout(60):
+                while bench.lrp(app) is None or bench.rootfs(app) != FROM_SOURCE:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await serves(bench, app, 2)
+
+        assert [each[:2] for each in told] == [(app.guid, guid)]
+        assert bench.bbs.requests[DESIRE] == 2, "the bridge and the app itself"
 
     async def test_it_stays_where_its_source_is_gone_too_and_its_copy_is_requested(
         self, bench: Bench

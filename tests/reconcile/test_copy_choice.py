@@ -10,9 +10,9 @@ from reconcile.copy_choice import gets_unseen_content
 from reconcile.decide import decide
 from reconcile.known_records import StagedCopy
 from reconcile.lrps import ActualLrp, Credentials, Secret
-from reconcile.migration_choice import RETRY_FAILED_AFTER
+from reconcile.migration_choice import RETRY_FAILED_AFTER, RETRY_RESTORE_AFTER
 from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
-from reconcile.observed import FormerCopy, Observed
+from reconcile.observed import FormerCopy, Observed, Rules
 from reconcile.orders import Order
 from reconcile.plan import PlannedMigration, plan_lrp, planned_action
 from reconcile.policy import MigrateRunning, RunningPolicy, UnseenStagings
@@ -218,6 +218,8 @@ FROM_OLD = replace(
 
 
 REFUSED = crashed(f"{_IMAGE}pinging container registry {OLD.address}: connection refused")
+IN_PART = replace(RUNNING, index=1)
+"""What runs of an LRP whose other instance failed."""
 UNKNOWN = crashed(f"{_IMAGE}reading manifest latest in {OLD.address}/{GUID}: manifest unknown")
 
 
@@ -343,10 +345,67 @@ class TestFormerRegistry:
         assert isinstance(action, BeginMigration)
         assert (action.goal, action.rounds) == (Goal.SOURCE, MAX_ROUNDS)
 
-    def test_it_stays_while_an_instance_runs_or_has_not_failed_to_be_pulled(self) -> None:
-        assert isinstance(decide(replace(FROM_OLD, instances=(UNKNOWN, RUNNING)), MOVING), CacheImage)
+    @pytest.mark.parametrize("failed", [REFUSED, UNKNOWN])
+    def test_one_of_which_a_part_runs_goes_back_beside_a_bridge_and_waits_for_its_place(
+        self, failed: ActualLrp
+    ) -> None:
+        action = decide(replace(FROM_OLD, instances=(failed, IN_PART)), MOVING)
+
+        assert isinstance(action, BeginMigration)
+        assert (action.goal, action.strategy) == (Goal.SOURCE, Strategy.BRIDGE)
+        assert (action.is_urgent, action.asks_source, action.leaves_failing_former) == (False, True, True)
+        assert action.otherwise == decide(FROM_OLD, MOVING)
+
+    def test_its_plan_names_the_bridge_and_the_source(self) -> None:
+        observed = replace(FROM_OLD, instances=(UNKNOWN, IN_PART))
+
+        planned = plan_lrp(observed, ON_OLD, planned_action(observed, MOVING), MOVING)
+
+        assert isinstance(planned, PlannedMigration)
+        assert (planned.to_rootfs, planned.strategy, planned.running) == (LRP.rootfs, Strategy.BRIDGE, 1)
+
+    def test_one_of_which_a_part_runs_goes_on_to_its_copy_where_that_may_be_used(self) -> None:
+        copied = replace(IMAGE, registry=RULES.cache.address)
+        former = replace(FORMER, image=copied)
+
+        action = decide(replace(FROM_OLD, former_copy=former, instances=(UNKNOWN, IN_PART)), MOVING)
+
+        assert isinstance(action, BeginMigration)
+        assert (action.goal, action.strategy) == (Goal.CACHE, Strategy.BRIDGE)
+        assert action.instead is not None
+        assert (action.instead.goal, action.instead.strategy) == (Goal.SOURCE, Strategy.BRIDGE)
+
+    @pytest.mark.parametrize(
+        "rules",
+        [
+            replace(MOVING, may_bridge=False),
+            replace(MOVING, running=RunningPolicy(MigrateRunning.NEVER)),
+        ],
+        ids=["no bridge", "never"],
+    )
+    def test_what_runs_of_it_is_left_running_where_it_may_have_no_bridge(self, rules: Rules) -> None:
+        assert isinstance(decide(replace(FROM_OLD, instances=(UNKNOWN, IN_PART)), rules), CacheImage)
+
+    @pytest.mark.parametrize("instances", [(UNKNOWN,), (UNKNOWN, IN_PART)], ids=["down", "in part"])
+    def test_a_way_back_that_has_failed_does_not_keep_it_from_its_copy_for_longer_than_from_its_source(
+        self, instances: tuple[ActualLrp, ...]
+    ) -> None:
+        copied = replace(IMAGE, registry=RULES.cache.address)
+        failed = replace(RECORD, rootfs=str(ON_OLD.rootfs), rounds=1, reason=Reason.BRIDGE_CRASHED)
+        observed = replace(
+            FROM_OLD, former_copy=replace(FORMER, image=copied), record=failed, instances=instances
+        )
+
+        assert decide(observed, MOVING) == Skip(Reason.BRIDGE_CRASHED)
+        later = decide(replace(observed, now=NOW + RETRY_RESTORE_AFTER + 1), MOVING)
+        assert isinstance(later, BeginMigration)
+        assert later.goal is Goal.CACHE
+        assert later.instead is not None
+
+    def test_it_stays_while_no_instance_has_failed_to_be_pulled(self) -> None:
         exited = crashed("APP/PROC/WEB: Exited with status 1")
         assert isinstance(decide(replace(FROM_OLD, instances=(exited,)), MOVING), CacheImage)
+        assert isinstance(decide(replace(FROM_OLD, instances=(exited, IN_PART)), MOVING), CacheImage)
 
     def test_neither_a_pin_nor_a_registry_that_does_not_answer_keeps_it_down(self) -> None:
         down = replace(FROM_OLD, instances=(UNKNOWN,))

@@ -14,7 +14,6 @@ from reconcile.actions import (
     VerifyImage,
 )
 from reconcile.decide import decide, decide_orphaned_bridge
-from reconcile.decide_on_copy import RETRY_RESTORE_AFTER
 from reconcile.lrps import (
     ActualLrp,
     ActualLrpState,
@@ -27,7 +26,7 @@ from reconcile.lrps import (
     RunAction,
     Secret,
 )
-from reconcile.migration_choice import RETRY_FAILED_AFTER, ROUNDS_FORGOTTEN_AFTER
+from reconcile.migration_choice import RETRY_FAILED_AFTER, RETRY_RESTORE_AFTER, ROUNDS_FORGOTTEN_AFTER
 from reconcile.migrations import Goal, OriginalSource, Strategy
 from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.orders import Order

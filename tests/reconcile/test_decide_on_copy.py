@@ -6,9 +6,8 @@ import pytest
 
 from reconcile.actions import BeginMigration, Continue, Skip
 from reconcile.decide import decide
-from reconcile.decide_on_copy import RETRY_RESTORE_AFTER
 from reconcile.lrps import ActualLrpState, Credentials, ProcessGuid, Pull, Secret
-from reconcile.migration_choice import ROUNDS_FORGOTTEN_AFTER
+from reconcile.migration_choice import RETRY_RESTORE_AFTER, ROUNDS_FORGOTTEN_AFTER
 from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.observed import Rules
 from reconcile.orders import Order

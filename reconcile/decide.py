@@ -226,6 +226,7 @@ def _continue(migration: Migration, observed: Observed, rules: Rules) -> Action:
         may_bridge=may_bridge,
         drains_original=rules.drains_original,
         copy=_copy_of(migration, observed, rules),
+        former_copies=frozenset(each.rootfs(migration.cache_guid) for each in rules.cache.former),
     )
     step = next_step(migration, world, target=target, limits=rules.limits)
     return Continue(step, target)

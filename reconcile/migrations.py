@@ -158,3 +158,9 @@ class OriginalSource:
     rootfs: Rootfs
     needs_credentials: bool
     credentials: Credentials | None = field(repr=False)
+
+    @property
+    def pull(self) -> Pull | None:
+        """What cells pull it with; None when its login is lost."""
+        is_lost = self.needs_credentials and self.credentials is None
+        return None if is_lost else Pull(self.rootfs, self.credentials)

@@ -163,6 +163,7 @@ class Observed:
             domain_is_fresh=self.domain_is_fresh,
             is_restore_requested=self.is_restore_requested,
             source=None if self.original_source is None else source_from_rootfs(self.original_source.rootfs),
+            way_to_source=None if self.original_source is None else self.original_source.pull,
         )
 
     @property

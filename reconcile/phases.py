@@ -55,9 +55,9 @@ PHASES: Mapping[Phase, PhaseDescription] = {
         "instance rows without a container are retired; after 1.5 s with other rows a stopgap is desired; "
         "then the original is desired again with the new rootfs",
         "the original is desired with the new rootfs",
-        "if its owner desired it with the old rootfs, from its source, or from its copy while it goes back "
-        "to its source, bridging follows again, three times at most; if the stopgap cannot be pulled, the "
-        "original is turned back",
+        "if its owner desired it with the old rootfs, from its source or a former copy, or from its copy "
+        "while it goes back to its source, bridging follows again, three times at most; if the stopgap "
+        "cannot be pulled, the original is turned back",
         "until no row is left, or the stopgap serves, or 12 s have passed",
     ),
     Phase.STARTING: PhaseDescription(
@@ -65,14 +65,17 @@ PHASES: Mapping[Phase, PhaseDescription] = {
         "removal that still run are retired after 30 s",
         "without a bridge one instance of the original runs, with a bridge all that its owner wants",
         "the original is turned back: with its source as the new rootfs, removing follows, or bridging if "
-        "some of its instances run; if its owner removed it, the bridge is removed; if its owner reverted "
+        "some of its instances run; if that was a former copy that cannot be pulled either, it goes on to "
+        "its source in the same way; if its owner removed it, the bridge is removed; if its owner reverted "
         "it, as in removed",
         "the first failed pull, or `start_timeout`; the bridge stays while it serves more than the original",
     ),
     Phase.REMOVING_BRIDGE: PhaseDescription(
         "the routes of the bridge are removed, all but those of `cf ssh`; `drain_delay` later the bridge is",
         "the bridge is no longer desired and has no instance row left; the row is deleted",
-        "if instances of the original stopped, the bridge gets its routes back, and starting follows again",
+        "if instances of the original stopped, the bridge gets its routes back, and starting follows "
+        "again; if cells cannot pull an original that was not removed yet, and the bridge serves more than "
+        "it for `start_timeout`, bridging follows again, or removing on the way to the source",
         "instance rows are retired after 30 s, and not waited for after 120 s",
     ),
 }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconcile.lrps import ActualLrp, DesiredLrp
+from reconcile.lrps import ActualLrp, DesiredLrp, Pull
 from reconcile.migrations import Migration
 from reconcile.reasons import Reason
 from reconcile.references import ImageReference, Rootfs
@@ -61,8 +61,10 @@ class World:
         is_restore_requested: Whether an operator wants the LRP back on its source.
         source: What the LRP's owner desires it from, as far as that is known: Cloud Controller's sync does,
             while the app's droplet names that.
+        way_to_source: What cells pull the LRP's source with; None when that is not known, or its login lost.
         copy: What it desires it from while the droplet names the copy of the migration; None where that is
             not asked.
+        former_copies: What it desires it from while the droplet names the same copy in a former registry.
     """
 
     now: float
@@ -78,7 +80,9 @@ class World:
     drains_original: bool = False
     is_restore_requested: bool = False
     source: ImageReference | None = None
+    way_to_source: Pull | None = None
     copy: Rootfs | None = None
+    former_copies: frozenset[Rootfs] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

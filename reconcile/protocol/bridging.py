@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from reconcile.instances import failure_of, is_any_running, met_pull_failure
+from reconcile.instances import failure_of, is_any_running, met_pull_failure, without_container
 from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp
 from reconcile.migrations import Goal, Phase
-from reconcile.protocol.case import SHORTEST_RETRY, Case, is_like, may_remove
+from reconcile.protocol.case import LONGEST_RETRY, SHORTEST_RETRY, Case, is_like, may_remove
 from reconcile.protocol.draining import drain_original
 from reconcile.reasons import Reason
 from reconcile.start_failures import Blame
@@ -15,6 +15,7 @@ from reconcile.steps import (
     Enter,
     RemoveBridge,
     RemoveOriginal,
+    RetireInstances,
     RetryLater,
     Step,
     UpdateBridge,
@@ -38,11 +39,13 @@ def bridging(case: Case) -> Step:
     if case.waited > case.limits.bridge:
         return case.give_up(Reason.BRIDGE_TIMEOUT, failure_of(world.bridge_instances))
     if world.bridge is None:
-        return DesireBridge(case.row, lrp.instances)
+        return _wait_for_other_bridge(case) or DesireBridge(case.row, lrp.instances)
     if not case.is_on_target(world.bridge) and not _serves_with_other_login(case):
         if not is_any_running(world.bridge_instances):
             return RemoveBridge(case.row)  # it was turned back, and its bridge runs from the copy
-        return case.wait(Reason.BRIDGING, case.limits.bridge - case.waited + SHORTEST_RETRY)
+        return _bridged_by_copy(case) or case.wait(
+            Reason.BRIDGING, case.limits.bridge - case.waited + SHORTEST_RETRY
+        )
     if not is_like(world.bridge, lrp):
         return follow_owner(case)
     if may_remove(case.row, world):
@@ -50,6 +53,33 @@ def bridging(case: Case) -> Step:
         met = met_pull_failure(world.bridge_instances) if is_of_copy else None
         return replace(case.enter(Phase.BRIDGED), failure=met)
     return case.wait(Reason.BRIDGING, case.limits.bridge - case.waited + SHORTEST_RETRY)
+
+
+def _bridged_by_copy(case: Case) -> Step | None:
+    """Let a bridge from the copy serve for an LRP that leaves a former copy for its source; None if not.
+
+    It was to go to the copy first. One that was turned back waits for another bridge.
+    """
+    row, world = case.row, case.world
+    if row.goal is Goal.CACHE or row.is_turned_back or world.bridge is None:
+        return None
+    if not is_like(world.bridge, row.original):
+        return follow_owner(case)
+    return case.enter(Phase.BRIDGED) if may_remove(row, world) else None
+
+
+def _wait_for_other_bridge(case: Case) -> Step | None:
+    """Wait until the bridge is gone that an LRP had before it was turned back; None when nothing is left.
+
+    Its instances failed by what it ran from, and the BBS starts no others in their place meanwhile.
+    """
+    row, world = case.row, case.world
+    if not row.is_turned_back or not world.bridge_instances:
+        return None
+    at_rest = without_container(world.bridge_instances)
+    if at_rest and world.now - row.retired_at > LONGEST_RETRY:
+        return RetireInstances(at_rest, Reason.BRIDGING, replace(row, retired_at=world.now))
+    return case.wait(Reason.BRIDGING)
 
 
 def _serves_with_other_login(case: Case) -> bool:
@@ -84,7 +114,7 @@ def _check_owner(case: Case) -> Step | None:
         return case.give_up(Reason.REMOVED_BY_OWNER)
     if case.is_on_target(lrp):
         return _desired_by_owner(case, lrp)
-    is_as_wanted = lrp.rootfs == original.rootfs or case.is_on_source(lrp)
+    is_as_wanted = lrp.rootfs == original.rootfs or case.is_on_source(lrp) or case.is_on_former_copy(lrp)
     if not is_as_wanted or lrp.instances == 0:
         return case.give_up(Reason.INSTANCES_CHANGED)
     if lrp.tag.epoch != original.tag.epoch:  # its owner removed it and desired it again
@@ -92,8 +122,8 @@ def _check_owner(case: Case) -> Step | None:
     if case.is_to_be_restored and case.row.goal is Goal.CACHE:
         return case.give_up(Reason.CANCELLED)
     bridge = case.world.bridge
-    is_ours = bridge is None or case.is_on_target(bridge)
-    if is_ours and any(_has_failed(each, case.row.goal) for each in case.world.bridge_instances):
+    is_ours = case.is_on_target(bridge) if bridge is not None else not case.row.is_turned_back
+    if is_ours and any(_has_failed(each, case) for each in case.world.bridge_instances):
         return _give_up_crashed(case)
     return None
 
@@ -126,7 +156,7 @@ def _give_up_crashed(case: Case) -> Step:
     return case.give_up(Reason.BRIDGE_CRASHED, failure)
 
 
-def _has_failed(instance: ActualLrp, goal: Goal) -> bool:
-    if instance.state is ActualLrpState.RUNNING and goal is Goal.SOURCE:
-        return False  # it runs now; before, its source may have failed, and its copy has failed for good
+def _has_failed(instance: ActualLrp, case: Case) -> bool:
+    if _runs(instance) and (case.row.goal is Goal.SOURCE or case.is_bridge_ahead):
+        return False  # it runs now, whatever was before, and what its LRP runs from has failed for good
     return instance.state is ActualLrpState.CRASHED or instance.crash_count >= MAX_BRIDGE_CRASHES

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from reconcile.instances import (
+    failure_of_pull,
     is_any_running,
     left_over,
     needed,
@@ -105,10 +106,28 @@ class Case:
         """Whether an LRP is desired from the copy that the migration is about, with whatever login."""
         return lrp.rootfs == self.world.copy
 
+    def is_on_former_copy(self, lrp: DesiredLrp) -> bool:
+        """Whether an LRP is desired from the same copy in a former registry."""
+        return lrp.rootfs in self.world.former_copies
+
     def is_as_before(self, lrp: DesiredLrp) -> bool:
         """Whether an LRP is desired from what it ran from before."""
         is_there = lrp.rootfs == self.row.original.rootfs
         return is_there and not (self.row.renews_login and self.is_on_target(lrp))
+
+    @property
+    def is_bridge_ahead(self) -> bool:
+        """Whether the bridge serves more than the LRP, which cannot catch up: cells cannot pull it.
+
+        An LRP that is where it is to go may catch up yet, if some of it runs.
+        """
+        world, lrp = self.world, self.world.lrp
+        if lrp is None or failure_of_pull(world.instances) is None:
+            return False
+        if self.is_on_target(lrp) and is_any_running(world.instances):
+            return False
+        serving = running(lrp, world.instances, self.row.instance_guids)
+        return running(world.bridge, world.bridge_instances) > serving
 
     @property
     def is_to_be_restored(self) -> bool:

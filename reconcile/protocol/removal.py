@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from reconcile.instances import failure_of, is_any_running, running, without_container
-from reconcile.lrps import DesiredLrp
+from reconcile.lrps import DesiredLrp, Pull
 from reconcile.migrations import Goal, Phase
 from reconcile.protocol.bridging import follow_owner
 from reconcile.protocol.case import LONGEST_RETRY, MAX_ROUNDS, SHORTEST_RETRY, Case, is_like, may_remove
@@ -25,7 +25,7 @@ def removing(case: Case) -> Step:
     if case.is_on_target(lrp):
         return case.enter(Phase.STARTING)
     if not case.is_unknown:
-        return _not_removed(case)
+        return _not_removed(case, lrp)
     left = row.unknown_until - world.now + SHORTEST_RETRY
     return _bridge_for_unknown(case) or case.wait(Reason.REMOVAL_UNCONFIRMED, left)
 
@@ -41,11 +41,17 @@ def _bridge_for_unknown(case: Case) -> Step | None:
     return None if is_like(world.bridge, row.original) else follow_owner(case)
 
 
-def _not_removed(case: Case) -> Step:
+def _not_removed(case: Case, lrp: DesiredLrp) -> Step:
     row = replace(case.row, instance_guids=frozenset())  # their definition is still desired
     if row.way_back is not None:
+        if lrp.tag.epoch != row.original.tag.epoch:  # it was removed, and its owner has desired it again
+            return changed_by_owner(case, lrp)
         if not is_any_running(case.world.instances):
             return RemoveOriginal(row)
+        is_off_copy = case.world.copy is not None and not case.is_on_copy(row.original)
+        if is_off_copy:  # it was to leave its former copy for its source
+            former = Pull(row.original.rootfs, row.original.credentials)
+            return replace(case, row=replace(row, way_back=former)).enter(Phase.STARTING)
         source = row.way_back
         original = replace(row.original, rootfs=source.rootfs, credentials=source.credentials)
         on_copy = replace(row, goal=Goal.CACHE, original=original, way_back=None, ended=None, detail="")
@@ -133,17 +139,18 @@ def _desired_by_somebody(case: Case, lrp: DesiredLrp) -> Step:
         return case.enter(Phase.STARTING)
     if lrp.tag.epoch != row.original.tag.epoch:
         return changed_by_owner(case, lrp)
-    return case.wait(Reason.REMOVAL_UNCONFIRMED) if case.is_unknown else _not_removed(case)
+    return case.wait(Reason.REMOVAL_UNCONFIRMED) if case.is_unknown else _not_removed(case, lrp)
 
 
 def changed_by_owner(case: Case, lrp: DesiredLrp) -> Step:
     """Migrate the LRP that its owner desired again once more, or leave it as its owner desired it."""
     row = case.row
     is_on_copy_again = row.goal is Goal.SOURCE and case.is_on_copy(lrp)  # its droplet names that still
-    if row.is_turned_back and row.has_bridge and not is_on_copy_again:  # it is on its source, or on another
+    names_copy = is_on_copy_again or case.is_on_former_copy(lrp)
+    if row.is_turned_back and row.has_bridge and not names_copy:  # it is on its source, or on another
         return case.enter(Phase.REMOVING_BRIDGE)
     # Of one that ran from a copy before, its owner knows the source.
-    is_as_before = case.is_as_before(lrp) or case.is_on_source(lrp) or is_on_copy_again
+    is_as_before = case.is_as_before(lrp) or case.is_on_source(lrp) or names_copy
     # An instance whose stop was lost runs what is desired again: stopping it would cost the app one.
     left = replace(row, instance_guids=frozenset()) if is_as_before else row
     if not row.has_bridge:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from reconcile.instances import (
     failure_of,
+    failure_of_pull,
     is_any_running,
     lack_of_room,
     running,
@@ -19,6 +20,7 @@ from reconcile.protocol.case import (
     SHORTEST_RETRY,
     Case,
     is_like,
+    may_remove,
 )
 from reconcile.protocol.removal import changed_by_owner, stopgap_failure
 from reconcile.reasons import Reason
@@ -105,6 +107,7 @@ def _start_beside_bridge(case: Case, lrp: DesiredLrp) -> Step:
     return (
         _desire_again(case, lrp)
         or _leave_failing_source(case, lrp)
+        or _leave_failing_former(case, lrp)
         or _tend_bridge(case, lrp)
         or case.retire_stale(lrp)
         or _failure_beside_bridge(case)
@@ -136,6 +139,33 @@ def _leave_failing_source(case: Case, lrp: DesiredLrp) -> Step | None:
     if not is_on_its_way or failure is None or not failure.is_pull_failure or is_any_running(world.instances):
         return None
     return RemoveOriginal(replace(row, original=lrp, rounds=row.rounds + 1))
+
+
+def _leave_failing_former(case: Case, lrp: DesiredLrp) -> Step | None:
+    """Desire an LRP from its source if cells cannot pull the former copy that it was turned back to.
+
+    None if they can. What runs of it serves on until a bridge can stand in for that, if need be one from the
+    source. Of an LRP that is desired from there already the bridge alone may be in need of it.
+    """
+    row, world, source, former = case.row, case.world, case.world.way_to_source, case.target.rootfs
+    if not row.is_turned_back or row.renews_login or source is None or source.rootfs == former:
+        return None
+    if case.is_unknown or _serves_all(case, lrp):
+        return None
+    of_bridge = world.bridge_instances if world.bridge is not None and world.bridge.rootfs == former else ()
+    if failure_of_pull((*(world.instances if lrp.rootfs == former else ()), *of_bridge)) is None:
+        return None
+    to_source = replace(row, way_back=source)
+    if lrp.rootfs != former:
+        return Enter(to_source)
+    to_source = replace(to_source, original=lrp)
+    if may_remove(to_source, world):
+        return RemoveOriginal(to_source)
+    return replace(case, row=to_source).enter(Phase.BRIDGING) if world.may_bridge else None
+
+
+def _serves_all(case: Case, lrp: DesiredLrp) -> bool:
+    return running(lrp, case.world.instances, case.row.instance_guids) >= lrp.instances
 
 
 def _tend_bridge(case: Case, lrp: DesiredLrp) -> Step | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reconcile.instances import failure_of, is_any_running, running
+from reconcile.instances import failure_of_pull, is_any_running, running
 from reconcile.lrps import DesiredLrp
 from reconcile.migrations import Goal, Phase
 from reconcile.protocol.case import (
@@ -11,11 +11,12 @@ from reconcile.protocol.case import (
     SSH_ROUTE,
     TURNED_BACK,
     Case,
+    may_remove,
     may_remove_bridge,
 )
 from reconcile.protocol.draining import kept_routes
 from reconcile.reasons import Reason
-from reconcile.steps import Close, Enter, RemoveBridge, RetryLater, Step, UpdateBridge
+from reconcile.steps import Close, Enter, RemoveBridge, RemoveOriginal, RetryLater, Step, UpdateBridge
 
 _REMOVED = frozenset({Reason.MIGRATED, Reason.RESTORED, *KEEPS_OLD_ROOTFS})
 """Ends at which the original was desired again, and has just begun to serve, as one that was turned back."""
@@ -70,7 +71,7 @@ def _is_as_before(case: Case, lrp: DesiredLrp) -> bool:
 def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:
     row, world = case.row, case.world
     if not may_remove_bridge(row, world, is_late=_is_late(case)):
-        if was_removed:
+        if was_removed and _may_start(case):
             return case.enter(Phase.STARTING, ended=row.ended if row.ended in KEEPS_OLD_ROOTFS else None)
         if row.drained_at:
             return Enter(replace(row, drained_at=0.0))
@@ -86,17 +87,23 @@ def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:
     return _drain(case, bridge) or RemoveBridge(row)
 
 
+def _may_start(case: Case) -> bool:
+    """Whether an LRP can be waited for, and is not what leads back to here at once."""
+    lrp = case.world.lrp
+    return lrp is None or case.is_on_target(lrp) or case.row.ended in KEEPS_OLD_ROOTFS
+
+
 def _resume(case: Case) -> Step | None:
     """Go on with the migration, if the bridge serves after all, and its LRP would not; None otherwise.
 
     On the way back to the source the bridge is to serve for all. On the way to the copy it is enough that it
-    serves at all, while cells cannot pull what the owner has desired meanwhile.
+    serves more than the LRP, while cells cannot pull what that is desired from.
     """
     row, world = case.row, case.world
-    if row.goal is Goal.CACHE and _is_late(case) and _serves_alone(case):
-        return replace(case, row=replace(row, ended=None, detail="")).enter(Phase.BRIDGING)
+    if row.goal is Goal.CACHE:
+        return _resume_on_the_way_to_copy(case) if _is_late(case) and case.is_bridge_ahead else None
     is_served = world.lrp is not None and running(world.bridge, world.bridge_instances) >= world.lrp.instances
-    if row.goal is Goal.CACHE or not is_served or not _is_late(case):
+    if not is_served or not _is_late(case):
         return None
     on_the_way = replace(row, ended=None)
     return replace(case, row=on_the_way).enter(
@@ -104,12 +111,25 @@ def _resume(case: Case) -> Step | None:
     )
 
 
-def _serves_alone(case: Case) -> bool:
-    """Whether the bridge serves, and the LRP does not, since cells cannot pull what it is desired from."""
-    world = case.world
-    failure = failure_of(world.instances)
-    is_failing = failure is not None and failure.is_pull_failure and not is_any_running(world.instances)
-    return is_failing and is_any_running(world.bridge_instances)
+def _resume_on_the_way_to_copy(case: Case) -> Step | None:
+    on_the_way = replace(case, row=replace(case.row, ended=None, detail=""))
+    if case.is_to_be_restored:
+        return _go_to_source(on_the_way)
+    is_copy_failing = failure_of_pull(case.world.bridge_instances) is not None
+    back = _go_to_source(on_the_way) if is_copy_failing else None
+    return back or on_the_way.enter(Phase.BRIDGING)
+
+
+def _go_to_source(case: Case) -> Step | None:
+    """Bring an LRP to its source while its bridge serves, whatever that runs from; None if it cannot go.
+
+    It has not left a former copy yet, and cells can pull neither that nor, perhaps, its new one.
+    """
+    world, lrp = case.world, case.world.lrp
+    if lrp is None or world.way_to_source is None or case.is_on_source(lrp):
+        return None
+    row = replace(case.row, goal=Goal.SOURCE, original=lrp)
+    return RemoveOriginal(row) if may_remove(row, world) else None
 
 
 def _is_late(case: Case) -> bool:

@@ -14,7 +14,7 @@ from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
 from reconcile.instances import failure_of, is_any_running, running
 from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ModificationTag, Presence, ProcessGuid, Pull
 from reconcile.migrations import Goal, Migration, Phase, Strategy
-from reconcile.protocol import FAILURES, may_remove, next_step, row_of_removal
+from reconcile.protocol import FAILURES, MAX_ROUNDS, may_remove, next_step, row_of_removal
 from reconcile.reasons import Reason
 from reconcile.references import source_from_rootfs
 from reconcile.steps import (
@@ -323,13 +323,15 @@ class App:
         self._begin(self._row_of(lrp, runs=runs))
 
     def _leave_failing_former(self, lrp: DesiredLrp) -> bool:
-        """Begin to bring an LRP to its source that is down on its former copy, while it may not have the new."""
+        """Begin to bring an LRP to its source that cells cannot pull, while it may not have the new copy."""
         rows = self.bbs.rows(PROCESS)
-        failure = failure_of(rows)
-        is_down = failure is not None and failure.is_pull_failure and not is_any_running(rows)
-        if not is_down or (self.is_proven and not self.is_restore_requested):
+        failure, runs = failure_of(rows), is_any_running(rows)
+        is_failing = failure is not None and failure.is_pull_failure
+        if not is_failing or (self.is_proven and not self.is_restore_requested):
             return False
-        self._begin(replace(self._row_of(lrp, runs=False), goal=Goal.SOURCE))
+        if runs and not self.may_bridge:
+            return False
+        self._begin(replace(self._row_of(lrp, runs=runs), goal=Goal.SOURCE))
         return True
 
     def _bring_login_in_line(self, lrp: DesiredLrp) -> None:
@@ -389,7 +391,10 @@ class App:
             drains_original=True,
             is_restore_requested=self.is_restore_requested,
             source=source_from_rootfs(self.source.rootfs) if self.knows_source else None,
+            way_to_source=self.source if self.knows_source else None,
             copy=self.copy.rootfs,
+            former_copies=frozenset({before.rootfs for before in (self.former,) if before is not None})
+            - {self.copy.rootfs},
         )
 
     @property
@@ -660,13 +665,10 @@ class App:
                 break
         self._check_rest(copy_works=copy_works)
 
-    def _runs_in_part_from_gone_former(self) -> bool:
-        """Whether some instances run from a former copy that is gone: the others are not brought to the source.
-
-        It is a gap, which a test of its own shows: an LRP leaves such a copy for its source when none runs.
-        """
-        runs_from = pull_of(self.bbs.desired[PROCESS])
-        return runs_from == self.former and self.bbs.pulls.get(runs_from) is Pulls.FAIL
+    def _can_be_pulled(self) -> bool:
+        """Whether cells can pull what the app is desired from."""
+        lrp = self.bbs.desired.get(PROCESS)
+        return lrp is not None and self.bbs.pulls.get(pull_of(lrp), Pulls.WORK) is Pulls.WORK
 
     def _is_at_rest(self, *, copy_works: bool) -> bool:
         try:
@@ -675,19 +677,23 @@ class App:
             return False
         return True
 
-    def _is_kept_by_bridge(self) -> bool:
+    def _is_kept_by_bridge(self, *, copy_works: bool) -> bool:
         """Whether some instances cannot be pulled, and the bridge serves for all until they can.
 
         However a migration was given up, it is where it belongs while the source of its app is gone. Then an
         instance from before serves too, whose stop was lost: there is nothing that could stand in for it.
+        What its owner has reverted so often that it is left alone may be a copy that is gone.
         """
         ended = None if self.row is None else self.row.ended
         if self.is_source_gone:
             return ended is not None and self.bbs.serving(PROCESS, BRIDGE) >= self.wanted
-        return ended is Reason.NOT_HEALTHY and self.bbs.serving(BRIDGE) >= self.wanted
+        is_serving = self.bbs.serving(BRIDGE) >= self.wanted
+        if ended is Reason.REVERTED_EXTERNALLY and self.row is not None and self.row.rounds >= MAX_ROUNDS:
+            return is_serving and not self._can_be_pulled()
+        return ended is Reason.NOT_HEALTHY and is_serving and not copy_works
 
     def _check_rest(self, *, copy_works: bool) -> None:
-        if (not copy_works or self.is_source_gone) and self._is_kept_by_bridge():
+        if self._is_kept_by_bridge(copy_works=copy_works):
             return
         assert self.row is None, self.row
         assert BRIDGE not in self.bbs.desired
@@ -695,8 +701,8 @@ class App:
         if self.wanted:
             assert self.bbs.desired[PROCESS].instances == self.wanted
             assert self.bbs.desired[PROCESS].routes == self.routes
-            is_stuck = not copy_works and not self.may_bridge  # what runs from the copy holds the rest there
-            is_stuck |= not copy_works and self._runs_in_part_from_gone_former()
+            # Without a bridge what runs holds the rest there.
+            is_stuck = not self.may_bridge and not self._can_be_pulled()
             assert self.bbs.serving(PROCESS) == self.wanted or (is_stuck and self.bbs.serving(PROCESS))
             if copy_works and self.may_bridge:
                 allowed = {self.copy} if self.stores_logins else self._copies()

@@ -1,17 +1,26 @@
 """Each step before the removal: the bridge is desired, waited for and given up."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from reconcile.lrps import ActualLrp, ActualLrpState, ModificationTag, Presence
 from reconcile.migrations import Goal, Phase
-from reconcile.protocol import SHORTEST_RETRY
+from reconcile.protocol import SHORTEST_RETRY, next_step
 from reconcile.protocol.bridging import MAX_BRIDGE_CRASHES
 from reconcile.reasons import Reason
 from reconcile.references import Rootfs
 from reconcile.start_failures import start_failure
-from reconcile.steps import DesireBridge, Enter, RemoveBridge, RemoveOriginal, RetryLater, UpdateBridge
+from reconcile.steps import (
+    DesireBridge,
+    Enter,
+    RemoveBridge,
+    RemoveOriginal,
+    RetireInstances,
+    RetryLater,
+    UpdateBridge,
+)
 from tests.reconcile.protocol_samples import (
     BRIDGED,
     CLAIMED,
@@ -26,6 +35,7 @@ from tests.reconcile.protocol_samples import (
     REVERTED,
     ROUTES,
     ROW,
+    SOURCE,
     SOURCE_BRIDGE,
     UNCLAIMED,
     UNREACHABLE,
@@ -152,6 +162,19 @@ class TestGivingUp:
 
         assert entered(row(phase), world) == (Phase.REMOVING_BRIDGE, Reason.NOT_PULLED)
 
+    def test_one_whose_instances_run_again_is_not_where_it_serves_more_than_an_lrp_that_cells_cannot_pull(
+        self,
+    ) -> None:
+        """It could not be removed either."""
+        shaken = tuple(replace(each, crash_count=MAX_BRIDGE_CRASHES) for each in BRIDGED)
+        world = replace(WORLD, instances=(OURS[0], crashed(NO_SUCH_COPY, 1)), bridge_instances=shaken)
+
+        assert entered(ROW, world) == (Phase.BRIDGED, None)
+        down = replace(world, bridge_instances=(shaken[0], crashed(NO_SUCH_COPY, 1)))
+        assert entered(ROW, down) == (Phase.REMOVING_BRIDGE, Reason.BRIDGE_CRASHED)
+        whole = replace(world, instances=OURS)
+        assert entered(ROW, whole) == (Phase.REMOVING_BRIDGE, Reason.BRIDGE_CRASHED)
+
     def test_a_source_that_cells_cannot_reach_says_nothing_of_copies(self) -> None:
         back = row(Phase.BRIDGING, goal=Goal.SOURCE)
 
@@ -227,6 +250,14 @@ class TestGivingUp:
         assert made == Enter(replace(moved, original=REVERTED, renews_login=False))
 
     @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
+    def test_so_does_one_that_is_desired_from_its_former_copy_now(self, phase: Phase) -> None:
+        """Its droplet names the same copy in a former registry."""
+        lrp = replace(ON_FORMER_COPY, tag=ModificationTag("epoch-3", 0))
+        world = replace(WORLD, lrp=lrp, former_copies=frozenset({lrp.rootfs}))
+
+        assert step(row(phase), world) == Enter(row(phase, original=lrp))
+
+    @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
     def test_one_that_its_owner_gives_another_image_keeps_it(self, phase: Phase) -> None:
         other = replace(REVERTED, rootfs=Rootfs("docker:///team/other#1"))
 
@@ -271,6 +302,28 @@ class TestTurnedBack:
 
         failed = replace(world, bridge_instances=(crashed(UNREACHABLE), instance(1, CLAIMED)))
         assert step(self.BACK, failed) == RemoveBridge(self.BACK), "its crashes are why it was turned back"
+
+    def test_what_is_left_of_it_is_no_failure_of_the_next_one_which_waits_for_its_end(self) -> None:
+        claimed = replace(instance(0, CLAIMED), crash_count=MAX_BRIDGE_CRASHES)
+        left = crashed(NO_SUCH_COPY, 1)
+        world = replace(self.WORLD, bridge=None, bridge_instances=(claimed, left))
+
+        retired = replace(self.BACK, retired_at=NOW)
+        assert step(self.BACK, world) == RetireInstances((left,), Reason.BRIDGING, retired)
+        assert isinstance(step(retired, replace(world, bridge_instances=(claimed,))), RetryLater)
+        assert isinstance(step(retired, replace(world, bridge_instances=())), DesireBridge)
+
+    def test_one_that_runs_serves_for_an_lrp_that_leaves_a_former_copy_for_its_source(self) -> None:
+        """It was on the way to its copy when an operator wanted it on its source."""
+        leaving = row(Phase.BRIDGING, goal=Goal.SOURCE, original=ON_FORMER_COPY)
+        of_copy = replace(SOURCE_BRIDGE, rootfs=ON_COPY.rootfs)
+        world = replace(self.WORLD, lrp=ON_FORMER_COPY, bridge=of_copy)
+        decided = partial(next_step, target=SOURCE, limits=LIMITS)
+
+        assert decided(leaving, world) == Enter(replace(leaving, phase=Phase.BRIDGED, entered_at=NOW))
+        fewer = replace(world, bridge=replace(of_copy, instances=1), bridge_instances=BRIDGED[:1])
+        assert isinstance(decided(leaving, fewer), UpdateBridge)
+        assert isinstance(decided(leaving, replace(world, bridge_instances=BRIDGED[:1])), RetryLater)
 
     def test_one_that_runs_is_not(self) -> None:
         world = replace(self.WORLD, bridge=replace(SOURCE_BRIDGE, rootfs=ON_COPY.rootfs))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconcile.lrps import ActualLrpState, ModificationTag, Presence
+from reconcile.lrps import ActualLrp, ActualLrpState, ModificationTag, Presence, Pull
 from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.protocol import LONGEST_RETRY, MAX_ROUNDS, SHORTEST_RETRY
 from reconcile.reasons import Reason
@@ -385,6 +385,27 @@ class TestARemovalOfATurnedBackLrpThatDidNotHappen:
         assert isinstance(made, Enter)
         assert (made.migration.phase, made.migration.ended) == (Phase.REMOVING_BRIDGE, Reason.MIGRATED)
         assert made.migration.original.rootfs == SOURCE.rootfs, "what it was migrated from"
+
+    @pytest.mark.parametrize("instances", [NEW, PULLING], ids=["runs", "starts"])
+    def test_one_that_its_owner_has_desired_again_was_removed_and_is_not_called_cached(
+        self, instances: tuple[ActualLrp, ...]
+    ) -> None:
+        """It was on its way back to a former copy, and its owner knows nothing but the source."""
+        back = replace(self.BACK, way_back=Pull(ON_FORMER_COPY.rootfs))
+        world = replace(WORLD, lrp=REVERTED, instances=instances, bridge=None, bridge_instances=())
+
+        assert step(back, world) == Close(back, Reason.CHANGED_BY_CLOUD_CONTROLLER)
+
+    def test_one_that_runs_from_a_former_copy_after_all_is_waited_for_there(self) -> None:
+        """It was to leave that for its source, since cells could not pull it."""
+        leaving = replace(self.BACK, original=ON_FORMER_COPY, is_stopgap=True)
+        world = replace(BACK, lrp=ON_FORMER_COPY, instances=NEW, copy=ON_COPY.rootfs)
+
+        made = step(leaving, world)
+
+        assert isinstance(made, Enter)
+        assert (made.migration.phase, made.migration.ended) == (Phase.STARTING, Reason.NOT_PULLED)
+        assert made.migration.way_back == Pull(ON_FORMER_COPY.rootfs, ON_FORMER_COPY.credentials)
 
 
 class TestAfterARestart:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconcile.lrps import ActualLrp, Presence, Pull
+from reconcile.lrps import ActualLrp, ModificationTag, Presence, Pull
 from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.protocol import LONGEST_RETRY, MAX_ROUNDS, SHORTEST_RETRY
 from reconcile.reasons import Reason
@@ -38,6 +38,7 @@ from tests.reconcile.protocol_samples import (
     OWNED,
     REVERTED,
     ROUTES,
+    SOURCE,
     SOURCE_BRIDGE,
     SSH,
     UNCLAIMED,
@@ -512,6 +513,119 @@ class TestTurnedBackToAFormerCopy:
         failing = replace(self.WORLD, instances=(crashed(UNREACHABLE),))
 
         assert isinstance(step(replace(self.TURNED, rounds=MAX_ROUNDS), failing), RetryLater)
+
+
+class TestTurnedBackToAFormerCopyThatIsGone:
+    """Cells can pull neither its copy nor that which it ran from before; its bridge serves from the former."""
+
+    FORMER = replace(ON_FORMER_COPY, tag=ModificationTag("epoch-3", 0))
+    TURNED = turned_back(Phase.STARTING, way_back=Pull(FORMER.rootfs))
+    WORLD = replace(
+        BACK,
+        lrp=FORMER,
+        instances=(crashed(NO_SUCH_COPY), crashed(NO_SUCH_COPY, 1)),
+        source=OWNED,
+        way_to_source=SOURCE,
+        copy=ON_COPY.rootfs,
+        former_copies=frozenset({FORMER.rootfs}),
+        may_bridge=True,
+    )
+    TO_SOURCE = replace(TURNED, original=FORMER, way_back=SOURCE)
+
+    def test_it_is_brought_to_its_source(self) -> None:
+        assert step(self.TURNED, self.WORLD) == RemoveOriginal(self.TO_SOURCE)
+
+    def test_what_runs_of_it_has_a_bridge_that_can_stand_in_for_it_first(self) -> None:
+        in_part = replace(self.WORLD, instances=(crashed(NO_SUCH_COPY), NEW[1]))
+
+        assert step(self.TURNED, in_part) == RemoveOriginal(self.TO_SOURCE)
+        unserved = replace(in_part, bridge_instances=())
+        assert step(self.TURNED, unserved) == Enter(
+            replace(self.TO_SOURCE, phase=Phase.BRIDGING, entered_at=NOW)
+        )
+        assert step(self.TURNED, replace(unserved, may_bridge=False)) == RemoveBridge(self.TURNED)
+
+    def test_so_has_an_old_instance_whose_stop_was_lost_beside_a_bridge_that_cannot_be_pulled(self) -> None:
+        turned = replace(self.TURNED, instance_guids=frozenset({"e"}))
+        of_former = replace(BRIDGE, rootfs=self.FORMER.rootfs)
+        world = replace(
+            self.WORLD, instances=NEW[:1], bridge=of_former, bridge_instances=(crashed(NO_SUCH_COPY),)
+        )
+
+        assert entered(turned, world) == (Phase.BRIDGING, Reason.NOT_PULLED)
+
+    def test_one_on_its_source_whose_bridge_cannot_be_pulled_gets_one_from_there(self) -> None:
+        """Old instances serve whose stop was lost, and nothing else can stand in for them."""
+        turned = replace(self.TURNED, instance_guids=frozenset({"e", "f"}), is_stopgap=True)
+        of_former = replace(BRIDGE, rootfs=self.FORMER.rootfs)
+        world = replace(
+            self.WORLD,
+            lrp=REVERTED,
+            instances=NEW,
+            bridge=of_former,
+            bridge_instances=(crashed(NO_SUCH_COPY),),
+        )
+        to_source = replace(turned, way_back=SOURCE)
+
+        assert step(turned, world) == Enter(to_source)
+        assert step(to_source, world) == RemoveBridge(to_source)
+        none = replace(world, bridge=None, bridge_instances=())
+        assert step(to_source, none) == DesireBridge(to_source, LRP.instances + 1)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"way_to_source": None},
+            {"instances": CLAIMED_NEW},
+            {"instances": (crashed(EXITED), crashed(EXITED, 1))},
+        ],
+        ids=["source unknown", "starting", "it ends by itself"],
+    )
+    def test_otherwise_it_is_waited_for(self, changes: dict[str, object]) -> None:
+        world = replace(self.WORLD, **changes)  # type: ignore[arg-type] # fields by name
+
+        assert isinstance(step(self.TURNED, world), RetryLater)
+
+    def test_nothing_is_removed_while_an_earlier_removal_may_take_effect(self) -> None:
+        assert isinstance(step(replace(self.TURNED, unknown_until=NOW + 1), self.WORLD), RetryLater)
+
+    def test_one_that_its_owner_desires_from_there_again_goes_on_to_its_source(self) -> None:
+        """Its droplet names the former copy still."""
+        again = replace(self.FORMER, tag=ModificationTag("epoch-4", 0))
+
+        made = step(self.TO_SOURCE, replace(self.WORLD, lrp=again))
+
+        assert made == RemoveOriginal(replace(self.TO_SOURCE, original=again, rounds=2))
+
+
+class TestDesiredFromAFormerCopyByItsOwner:
+    """Its droplet names the same copy in a former registry."""
+
+    AGAIN = replace(ON_FORMER_COPY, tag=ModificationTag("epoch-4", 0))
+    WORLD = replace(
+        BACK,
+        lrp=AGAIN,
+        instances=(crashed(NO_SUCH_COPY), crashed(NO_SUCH_COPY, 1)),
+        source=OWNED,
+        copy=ON_COPY.rootfs,
+        former_copies=frozenset({ON_FORMER_COPY.rootfs}),
+    )
+
+    def test_one_that_was_on_its_way_from_its_source_goes_on(self) -> None:
+        made = step(STARTING, self.WORLD)
+
+        assert isinstance(made, Enter)
+        assert (made.migration.phase, made.migration.ended) == (Phase.BRIDGING, None)
+        assert (made.migration.rounds, made.migration.original) == (2, self.AGAIN)
+        unknown = entered(STARTING, replace(self.WORLD, former_copies=frozenset()))
+        assert unknown == (Phase.STARTING, Reason.REVERTED_EXTERNALLY)
+
+    def test_so_does_one_on_its_way_back(self) -> None:
+        turned = turned_back(Phase.STARTING)
+
+        made = step(turned, self.WORLD)
+
+        assert made == RemoveOriginal(replace(turned, original=self.AGAIN, rounds=2))
 
 
 class TestMissing:

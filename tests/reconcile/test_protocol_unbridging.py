@@ -4,11 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from reconcile.migrations import Phase
+from reconcile.lrps import ActualLrp
+from reconcile.migrations import Goal, Phase
 from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, next_step
 from reconcile.reasons import Reason
 from reconcile.references import Rootfs
-from reconcile.steps import Close, Enter, RemoveBridge, RetireInstances, RetryLater, UpdateBridge
+from reconcile.steps import (
+    Close,
+    Enter,
+    RemoveBridge,
+    RemoveOriginal,
+    RetireInstances,
+    RetryLater,
+    UpdateBridge,
+)
 from tests.reconcile.protocol_samples import (
     BACK,
     BRIDGE,
@@ -19,10 +28,13 @@ from tests.reconcile.protocol_samples import (
     LIMITS,
     NEW,
     ON_COPY,
+    ON_FORMER_COPY,
     OURS,
+    OWNED,
     REVERTED,
     ROUTES,
     ROW,
+    SOURCE,
     SOURCE_BRIDGE,
     SSH,
     TARGET,
@@ -126,6 +138,14 @@ class TestABridgeThatIsNeeded:
 
         assert entered(leaving, world) == (Phase.STARTING, Reason.NOT_PULLED)
 
+    def test_one_that_its_owner_desired_from_elsewhere_is_waited_for_and_does_not_go_round(self) -> None:
+        leaving = turned_back(Phase.REMOVING_BRIDGE)
+        elsewhere = replace(REVERTED, rootfs=Rootfs("docker://registry.example.com/team/other#1"))
+        world = replace(BACK, lrp=elsewhere, bridge=SOURCE_BRIDGE, instances=NEW[:1])
+
+        assert entered(replace(leaving, phase=Phase.STARTING), world)[0] is Phase.REMOVING_BRIDGE
+        assert step(leaving, world) == RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
+
     def test_a_bridge_that_crashed_stays_while_the_app_serves_less_without_it(self) -> None:
         """Its other instances may be all that serves."""
         world = replace(
@@ -156,6 +176,44 @@ class TestABridgeThatIsNeeded:
         assert step(sick, equal) == RemoveBridge(sick)
         more = replace(equal, bridge_instances=BRIDGED)
         assert step(sick, more) == RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
+
+    @pytest.mark.parametrize("ended", [Reason.CANCELLED, Reason.BRIDGE_TIMEOUT, Reason.BRIDGE_CRASHED])
+    @pytest.mark.parametrize("own", [(), OURS[1:]], ids=["down", "in part"])
+    def test_one_that_stays_for_an_lrp_that_cells_cannot_pull_is_made_use_of(
+        self, ended: Reason, own: tuple[ActualLrp, ...]
+    ) -> None:
+        """Else it would stay for ever: the LRP cannot catch up with it."""
+        given_up = row(Phase.REMOVING_BRIDGE, ended=ended, detail="why")
+        world = replace(WORLD, instances=(crashed(UNREACHABLE), *own), now=NOW + LIMITS.start + 1)
+
+        assert isinstance(step(given_up, replace(world, now=NOW)), RetryLater)
+        assert step(given_up, world) == Enter(
+            replace(given_up, phase=Phase.BRIDGING, ended=None, detail="", entered_at=world.now)
+        )
+
+    @pytest.mark.parametrize(
+        ("is_restore_requested", "bridged"),
+        [(True, BRIDGED), (False, (BRIDGED[0], crashed(UNREACHABLE, 1)))],
+        ids=["an operator wants it there", "cells cannot pull its copy either"],
+    )
+    def test_one_that_is_to_leave_a_former_copy_for_its_source_serves_meanwhile(
+        self, bridged: tuple[ActualLrp, ...], *, is_restore_requested: bool
+    ) -> None:
+        given_up = row(Phase.REMOVING_BRIDGE, ended=Reason.CANCELLED, original=ON_FORMER_COPY)
+        world = replace(
+            WORLD,
+            lrp=ON_FORMER_COPY,
+            instances=(crashed(UNREACHABLE), crashed(UNREACHABLE, 1)),
+            bridge_instances=bridged,
+            source=OWNED,
+            way_to_source=SOURCE,
+            is_restore_requested=is_restore_requested,
+            now=NOW + LIMITS.start + 1,
+        )
+
+        assert step(given_up, world) == RemoveOriginal(replace(given_up, goal=Goal.SOURCE, ended=None))
+        unknown = step(given_up, replace(world, way_to_source=None))
+        assert isinstance(unknown, RetryLater if is_restore_requested else Enter)
 
     def test_when_it_is_needed_again_it_gets_its_routes_back(self) -> None:
         drained = replace(FAILED, drained_at=NOW - 1)

@@ -24,6 +24,7 @@ from blockbuster import BlockBuster
 from controller.logs import configure_logs
 from tests import databases
 from tests.authorities import trust_one_authority
+from tests.examples import draw_no_constants_of_modules
 from tests.order import Scheduler, in_order
 
 # Before Python 3.12 pytest-asyncio's first look for a running loop makes one and never closes it,
@@ -55,6 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if sum(map(config.getoption, ("--fast", "--thorough", "--long"))) > 1:
         raise pytest.UsageError("--fast, --thorough and --long exclude each other")
     hypothesis.settings.load_profile("long" if config.getoption("--long") else "gate")
+    if not config.getoption("--long"):
+        draw_no_constants_of_modules(pytest.MonkeyPatch())
     # A run that a shell has put in the background ignores Ctrl-C, and so would what it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(guard.see)

@@ -34,12 +34,15 @@ asyncio.set_event_loop(None)
 IDLE_ROUNDS = pytest.mark.looptime(noop_cycles=1)
 """How often a loop with virtual time asks for something ready before its time moves on: by default 42 times."""
 
+WITH_SERVERS = tuple(Path(__file__).parent / name for name in ("contracts", "daemon"))
+"""Where each test starts processes and servers; --fast does not even import them."""
+
 STARTS = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen"})
 """What the interpreter calls the start of a process."""
 
-hypothesis.settings.register_profile("gate", derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("gate", derandomize=True, database=None, deadline=None, max_examples=50)
 """The same examples in each run: what fails has a reason in the change."""
-hypothesis.settings.register_profile("long", print_blob=True, deadline=None)
+hypothesis.settings.register_profile("long", print_blob=True, deadline=None, max_examples=200)
 """Other examples in each run, and how to see one again."""
 
 
@@ -95,6 +98,10 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if config.getoption("--fast") and collection_path in WITH_SERVERS else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

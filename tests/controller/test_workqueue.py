@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from controller.turns import CALM, MAX_TURNS
 from controller.workqueue import LONGEST_BACK_OFF, Priority, PriorityLines, WorkQueue
+from tests.examples import examples
 
 pytestmark = pytest.mark.looptime
 
@@ -488,4 +489,6 @@ class WhatIsAddedIsTakenByItsPriority(RuleBasedStateMachine):
 
 
 TestWhatIsAddedIsTakenByItsPriority = WhatIsAddedIsTakenByItsPriority.TestCase
-TestWhatIsAddedIsTakenByItsPriority.settings = settings(max_examples=100, deadline=None)
+TestWhatIsAddedIsTakenByItsPriority.settings = settings(
+    max_examples=examples(gate=40, long=200), deadline=None
+)

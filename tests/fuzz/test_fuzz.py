@@ -86,7 +86,7 @@ def test_a_line_that_comes_byte_by_byte_takes_no_more_memory(name: str) -> None:
     reader = next(each for each in READERS if each.name == name)
     byte_by_byte = next(each for each in range(100) if len(list(chunks(b"x" * 50, each))) == 50)
 
-    line = b"tail" * 100_000
+    line = b"tail" * 25_000
 
     memory = weighed(lambda: reader.read(line, byte_by_byte), at_most=60.0)
 

@@ -22,6 +22,7 @@ from reconcile.known_records import StagedCopy
 from reconcile.migrations import Goal
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, JobState, requester_of_droplet
+from tests.examples import examples
 from tests.reconcile.droplet_samples import (
     ADDRESS,
     BINDING,
@@ -122,7 +123,7 @@ def observations(draw: st.DrawFn) -> ObservedDroplet:
 
 
 @given(observations())
-@settings(max_examples=120)
+@settings(max_examples=examples(gate=60, long=300))
 def test_a_text_is_written_only_where_it_may_be(observed: ObservedDroplet) -> None:
     action = decide_droplet(observed, RULES)
     if not isinstance(action, PatchDroplet | RestoreDroplet):
@@ -152,7 +153,7 @@ def test_a_text_is_written_only_where_it_may_be(observed: ObservedDroplet) -> No
 
 
 @given(observations())
-@settings(max_examples=120)
+@settings(max_examples=examples(gate=60, long=300))
 def test_nothing_is_begun_during_a_pause_without_an_order(observed: ObservedDroplet) -> None:
     paused = replace(observed, is_paused=True, order=None)
 
@@ -162,7 +163,7 @@ def test_nothing_is_begun_during_a_pause_without_an_order(observed: ObservedDrop
 
 
 @given(observations())
-@settings(max_examples=120)
+@settings(max_examples=examples(gate=60, long=300))
 def test_what_is_only_saved_comes_to_an_end(observed: ObservedDroplet) -> None:
     saved = list[DropletRecord]()
     action = decide_droplet(observed, RULES)
@@ -175,7 +176,7 @@ def test_what_is_only_saved_comes_to_an_end(observed: ObservedDroplet) -> None:
 
 
 @given(observations())
-@settings(max_examples=120)
+@settings(max_examples=examples(gate=60, long=300))
 def test_a_droplet_that_is_left_is_left_again_and_nothing_new_is_written_down(
     observed: ObservedDroplet,
 ) -> None:
@@ -191,7 +192,7 @@ def test_a_droplet_that_is_left_is_left_again_and_nothing_new_is_written_down(
 
 
 @given(observations())
-@settings(max_examples=120)
+@settings(max_examples=examples(gate=60, long=300))
 def test_an_answer_leaves_nothing_to_do(observed: ObservedDroplet) -> None:
     _, action = foresee_droplet(observed, RULES)
     shown = observed.droplet

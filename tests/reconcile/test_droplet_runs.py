@@ -23,6 +23,7 @@ from reconcile.droplets import LATE_EFFECT, DropletOrder, DropletPhase
 from reconcile.migrations import Goal
 from reconcile.protocol import MAX_ROUNDS
 from reconcile.reasons import AppState, Reason
+from tests.examples import examples
 from tests.reconcile.droplet_model import Api, World, run_pass
 from tests.reconcile.droplet_samples import ORIGINAL, OTHER, SOURCE, TARGET
 
@@ -193,7 +194,9 @@ class Patching(RuleBasedStateMachine):
             assert self.world.images[named[1]].source == SOURCE
 
 
-Patching.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Patching.TestCase.settings = settings(
+    max_examples=examples(gate=25, long=100), stateful_step_count=40, deadline=None
+)
 TestPatching = Patching.TestCase
 
 

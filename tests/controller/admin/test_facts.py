@@ -709,7 +709,7 @@ async def check_one(scene: Scene, each: App, planned: SurveyedLrp) -> None:
 
 
 @given(world=worlds())
-@settings(deadline=None, max_examples=examples(gate=20, long=100))
+@settings(deadline=None, max_examples=examples(gate=12, long=100))
 def test_passes_and_plans_come_to_the_same_verdict(
     runner: asyncio.Runner, store: Store, world: World
 ) -> None:

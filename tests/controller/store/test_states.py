@@ -130,7 +130,7 @@ def url_on(kind: str) -> str:
     return empty_database(kind, os.environ.get("PYTEST_XDIST_WORKER", "master"))
 
 
-SOME = settings(max_examples=examples(gate=12, long=25), stateful_step_count=20, deadline=None)
+SOME = settings(max_examples=examples(gate=6, long=40), stateful_step_count=20, deadline=None)
 
 TestRecords = Records.TestCase
 TestRecords.settings = SOME

@@ -16,7 +16,8 @@ from controller.database_watch import DatabaseWatch
 from controller.exposed_files import exposed_files
 from controller.health import ProbeObserver
 from controller.instance import TAKING_OVER, Instance, read_journal_key, until_answered
-from controller.loggregator import AgentClient, AgentTls, Component, open_agent
+from controller.loggregator import AgentClient, Component, open_agent
+from controller.mutual_tls import MutualTls
 from controller.recorded_registries import advice_about, others
 from controller.store.database import Database
 from controller.store.opening import Store, open_store
@@ -111,7 +112,7 @@ async def _open_loggregator(config: LoggregatorConfig, stack: AsyncExitStack) ->
     component = Component(
         config.loggregator_job_origin, config.loggregator_source_id, config.loggregator_instance_id
     )
-    return await stack.enter_async_context(open_agent(config.address, AgentTls(ca, cert, key), component))
+    return await stack.enter_async_context(open_agent(config.address, MutualTls(ca, cert, key), component))
 
 
 async def _open_store(config: Config, database: Database, journal_key: bytes | None) -> Store:

@@ -18,6 +18,7 @@ from controller.admin.documents import PlanDocument
 from controller.admin.grpc_status import SYSTEM, error_from_status
 from controller.admin.request_options import Filters, PlanOptions
 from controller.admin.rows import Row, enum_name, row_from_message
+from controller.mutual_tls import MutualTls
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminStub
 from reconcile.errors import ErrorCode, Invalid, Unavailable
@@ -31,16 +32,13 @@ _PART = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class ClientTls:
+class ClientTls(MutualTls):
     """The files of mutual TLS, in PEM.
 
     Attributes:
         server_name: The name in the daemon's certificate, where it is not the host of the address.
     """
 
-    ca_cert_file: Path
-    cert_file: Path
-    key_file: Path
     server_name: str | None = None
 
 

@@ -15,8 +15,9 @@ from controller.leadership.lease import ActiveLease, boot_time, lease_without_lo
 from controller.leadership.ports import HolderNote, LockService
 from controller.leadership.standing import Standing
 from controller.locket.client import open_locket
-from controller.locket.connections import KeepAlive, LocketTls
+from controller.locket.connections import KeepAlive
 from controller.locket.lock import LocketLock
+from controller.mutual_tls import MutualTls
 from controller.process import Process
 from controller.store.database import database_on
 from controller.store.location import Location
@@ -191,11 +192,11 @@ async def open_leadership(
         yield leadership
 
 
-def _locket_tls(config: Config) -> LocketTls:
+def _locket_tls(config: Config) -> MutualTls:
     ca, cert, key = config.locket_ca_cert_file, config.locket_client_cert_file, config.locket_client_key_file
     if ca is None or cert is None or key is None:
         raise AssertionError("the config was checked")
-    return LocketTls(ca, cert, key)
+    return MutualTls(ca, cert, key)
 
 
 def _keep_alive(config: Config) -> KeepAlive:

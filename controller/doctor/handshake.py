@@ -2,14 +2,9 @@
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
 
+from controller.mutual_tls import MutualTls
 from controller.transport import client_tls
-
-if TYPE_CHECKING:
-    from controller.admin.admin_client import ClientTls
-    from controller.locket.connections import LocketTls
-    from controller.loggregator import AgentTls
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
 """With it an HTTP/2 connection begins (RFC 9113 section 3.4): a server answers with its settings."""
@@ -19,7 +14,7 @@ class ClosedInHandshakeError(ConnectionError):
     """The connection was closed before anything was said of certificates."""
 
 
-def grpc_tls(tls: "ClientTls | LocketTls | AgentTls") -> ssl.SSLContext:
+def grpc_tls(tls: MutualTls) -> ssl.SSLContext:
     """Read the files of mutual TLS as a library does that says what is wrong with them; blocks.
 
     Raises:

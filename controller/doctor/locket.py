@@ -2,17 +2,14 @@
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
 
 from controller.config import Config
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.doctor.handshake import ClosedInHandshakeError, grpc_tls, hangs_up
 from controller.doctor.tls import TlsKeys, tls_advice
 from controller.leadership.ports import Holder
+from controller.mutual_tls import MutualTls
 from reconcile.errors import DockerCacheError, Invalid
-
-if TYPE_CHECKING:
-    from controller.locket.connections import LocketTls
 
 LOCKET = "locket"
 
@@ -61,16 +58,14 @@ def judge_holder(address: str, holder: Holder | None, instance_id: str | None) -
     return ok(LOCKET, f"{address} answers; {holder} holds the lock{whose}")
 
 
-def _files_of(config: Config) -> "LocketTls | None":
-    from controller.locket.connections import LocketTls  # noqa: PLC0415 - gRPC costs a tenth of a second
-
+def _files_of(config: Config) -> MutualTls | None:
     ca, cert = config.locket_ca_cert_file, config.locket_client_cert_file
     key = config.locket_client_key_file
-    return None if ca is None or cert is None or key is None else LocketTls(ca, cert, key)
+    return None if ca is None or cert is None or key is None else MutualTls(ca, cert, key)
 
 
-async def _find_holder(config: Config, address: str, tls: "LocketTls") -> Holder | None:
-    from controller.locket.client import open_locket  # noqa: PLC0415 - as above
+async def _find_holder(config: Config, address: str, tls: MutualTls) -> Holder | None:
+    from controller.locket.client import open_locket  # noqa: PLC0415 - gRPC costs a tenth of a second
     from controller.locket.connections import KeepAlive  # noqa: PLC0415
     from controller.locket.lock import LocketLock  # noqa: PLC0415
 

@@ -2,16 +2,13 @@
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
 
 from controller.config import Config, LoggregatorConfig
 from controller.doctor.findings import Finding, Findings, ok, warning
 from controller.doctor.handshake import ClosedInHandshakeError, grpc_tls, hangs_up
 from controller.doctor.tls import TlsKeys, tls_advice
+from controller.mutual_tls import MutualTls
 from reconcile.errors import DockerCacheError, Invalid
-
-if TYPE_CHECKING:
-    from controller.loggregator import AgentTls
 
 LOGGREGATOR = "loggregator"
 
@@ -49,20 +46,18 @@ async def check_loggregator(config: Config) -> Findings:
         yield ok(LOGGREGATOR, f"the agent at {address} takes log lines")
 
 
-async def _send_nothing(address: str, tls: "AgentTls") -> None:
+async def _send_nothing(address: str, tls: MutualTls) -> None:
     from controller.loggregator import Component, open_agent  # noqa: PLC0415 - gRPC costs a tenth of a second
 
     async with open_agent(address, tls, Component("doctor", "doctor", "")) as agent:
         await agent.send([])
 
 
-def _files_of(agent: LoggregatorConfig) -> "AgentTls | None":
+def _files_of(agent: LoggregatorConfig) -> MutualTls | None:
     ca, cert, key = agent.loggregator_ca_path, agent.loggregator_cert_path, agent.loggregator_key_path
     if not agent.loggregator_use_v2_api or ca is None or cert is None or key is None:
         return None
-    from controller.loggregator import AgentTls  # noqa: PLC0415 - as above
-
-    return AgentTls(ca, cert, key)
+    return MutualTls(ca, cert, key)
 
 
 async def _connection_problem(address: str, context: ssl.SSLContext) -> Finding | None:

@@ -14,8 +14,9 @@ import grpc.aio
 import structlog
 
 from controller.locket.attempts import until_answered
-from controller.locket.connections import Connections, KeepAlive, LocketTls, open_connections
+from controller.locket.connections import Connections, KeepAlive, open_connections
 from controller.locket.locket_errors import error_from_status, no_answer
+from controller.mutual_tls import MutualTls
 from protos.locket import locket_pb2 as pb
 from reconcile.errors import NotFound, Unavailable
 
@@ -108,7 +109,7 @@ def _resource(key: str, owner: str) -> pb.Resource:
 
 
 @asynccontextmanager
-async def open_locket(address: str, tls: LocketTls, keep_alive: KeepAlive) -> AsyncIterator[LocketClient]:
+async def open_locket(address: str, tls: MutualTls, keep_alive: KeepAlive) -> AsyncIterator[LocketClient]:
     """Open a client until the block ends; nothing is sent yet.
 
     Raises:

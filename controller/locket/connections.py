@@ -4,19 +4,18 @@ Source: cloudfoundry/locket locket_client.go; gRPC core's channel arguments (grp
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from controller.file_values import FileValue
-from controller.transport import client_tls
+from controller.grpc_clients import common_options, follow_files
+from controller.mutual_tls import MutualTls
 from protos.locket.locket_pb2_grpc import LocketStub
 from reconcile.errors import DockerCacheError, Unavailable
 
@@ -31,15 +30,6 @@ LOOK_WITHIN = 0.5
 
 _CONNECT_WITHIN_MS = 2_000
 """For one address, its TLS handshake included, so that another one gets its turn before the lock is lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class LocketTls:
-    """The files of mutual TLS, in PEM."""
-
-    ca_cert_file: Path
-    cert_file: Path
-    key_file: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +119,7 @@ class Connections:
 
 
 @asynccontextmanager
-async def open_connections(address: str, tls: LocketTls, keep_alive: KeepAlive) -> AsyncIterator[Connections]:
+async def open_connections(address: str, tls: MutualTls, keep_alive: KeepAlive) -> AsyncIterator[Connections]:
     """Open connections until the block ends; nothing is sent yet.
 
     Raises:
@@ -142,38 +132,11 @@ async def open_connections(address: str, tls: LocketTls, keep_alive: KeepAlive) 
         await connections.close()
 
 
-def follow_files(
-    tls: LocketTls, *, clock: Callable[[], float] = time.monotonic
-) -> FileValue[grpc.ChannelCredentials]:
-    """Make credentials of the files, and follow them; blocks.
-
-    Raises:
-        Invalid: The files are not a CA certificate, and a certificate with its key.
-    """
-
-    def make() -> grpc.ChannelCredentials:
-        # gRPC would take files that do not fit, and then fail without a word on why.
-        client_tls(tls.ca_cert_file, cert_file=tls.cert_file, key_file=tls.key_file)
-        return grpc.ssl_channel_credentials(
-            root_certificates=tls.ca_cert_file.read_bytes(),
-            private_key=tls.key_file.read_bytes(),
-            certificate_chain=tls.cert_file.read_bytes(),
-        )
-
-    return FileValue((tls.ca_cert_file, tls.cert_file, tls.key_file), make, clock=clock)
-
-
 def channel_options(keep_alive: KeepAlive) -> list[tuple[str, Any]]:
     """List what a channel to Locket is opened with."""
-    options: list[tuple[str, Any]] = [
-        ("grpc.primary_user_agent", "diego-docker-cache"),
-        ("grpc.max_receive_message_length", MAX_MESSAGE),
-        ("grpc.enable_retries", 0),  # attempts are made anew by the caller
-        ("grpc.enable_http_proxy", 0),  # whatever the environment says
-        ("grpc.use_local_subchannel_pool", 1),  # a new channel means a new connection
-        ("grpc.initial_reconnect_backoff_ms", 200),
+    options = [
+        *common_options(MAX_MESSAGE),
         ("grpc.min_reconnect_backoff_ms", _CONNECT_WITHIN_MS),
-        ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         ("grpc.keepalive_permit_without_calls", 0),
     ]

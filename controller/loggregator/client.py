@@ -13,8 +13,9 @@ import grpc
 import grpc.aio
 
 from controller.loggregator.agent_errors import SYSTEM, error_from_status
-from controller.loggregator.connection import AgentConnection, AgentTls
+from controller.loggregator.connection import AgentConnection
 from controller.loggregator.envelopes import Component, batch_of
+from controller.mutual_tls import MutualTls
 from protos.loggregator import envelope_pb2 as pb
 from reconcile.app_log_lines import AppLogLine, ComponentCounter
 from reconcile.errors import ErrorCode, Invalid, Unavailable
@@ -94,7 +95,7 @@ class AgentClient:
 
 
 @asynccontextmanager
-async def open_agent(address: str, tls: AgentTls, component: Component) -> AsyncIterator[AgentClient]:
+async def open_agent(address: str, tls: MutualTls, component: Component) -> AsyncIterator[AgentClient]:
     """Open a client until the block ends; nothing is sent yet, so neither agent nor files need be there."""
     client = AgentClient(AgentConnection(address, tls), component)
     try:

@@ -18,7 +18,8 @@ import grpc.aio
 import pytest
 
 from controller.locket.client import LocketClient, open_locket
-from controller.locket.connections import KeepAlive, LocketTls
+from controller.locket.connections import KeepAlive
+from controller.mutual_tls import MutualTls
 from protos.locket import locket_pb2 as pb
 from protos.locket.locket_pb2_grpc import LocketStub
 from tests.simulators.certificates import Certificates, make_certificates
@@ -41,7 +42,7 @@ class Target:
     """
 
     address: str
-    tls: LocketTls
+    tls: MutualTls
     wait: Callable[[float], Awaitable[None]]
 
 
@@ -130,7 +131,7 @@ class OnSimulator(OnSomeLocket):
 
         async with serve_locket(certificates, clock=lambda: now) as locket:
             pair = certificates.client
-            tls = LocketTls(certificates.ca, pair.certificate, pair.key)
+            tls = MutualTls(certificates.ca, pair.certificate, pair.key)
             yield Target(locket.address, tls, wait)
 
 
@@ -141,7 +142,7 @@ class OnRealLocket(OnSomeLocket):
     def target(self) -> Target:
         address, *files = (os.environ[name] for name in REAL_LOCKET_VARIABLES)
         ca, certificate, key = map(Path, files)
-        return Target(address, LocketTls(ca, certificate, key), asyncio.sleep)
+        return Target(address, MutualTls(ca, certificate, key), asyncio.sleep)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.loggregator import AgentTls
+from controller.mutual_tls import MutualTls
 from tests.simulators.certificates import Certificates, make_certificates
 from tests.simulators.loggregator import serve_agent
 
@@ -28,7 +28,7 @@ class Target:
     """One agent."""
 
     address: str
-    tls: AgentTls
+    tls: MutualTls
 
 
 class OnSimulatedAgent:
@@ -43,7 +43,7 @@ class OnSimulatedAgent:
     async def target(self, certificates: Certificates) -> AsyncIterator[Target]:
         pair = certificates.client
         async with serve_agent(certificates) as agent:
-            yield Target(agent.address, AgentTls(certificates.ca, pair.certificate, pair.key))
+            yield Target(agent.address, MutualTls(certificates.ca, pair.certificate, pair.key))
 
 
 class OnRealAgent:
@@ -52,4 +52,4 @@ class OnRealAgent:
     @pytest.fixture
     def target(self) -> Target:
         address, *files = (os.environ[name] for name in REAL_LOGGREGATOR_VARIABLES)
-        return Target(address, AgentTls(*map(Path, files)))
+        return Target(address, MutualTls(*map(Path, files)))

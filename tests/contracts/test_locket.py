@@ -8,8 +8,8 @@ import pytest
 
 from controller.leadership.ports import HolderNote
 from controller.locket.client import HeldLock, open_locket
-from controller.locket.connections import LocketTls
 from controller.locket.lock import LocketLock
+from controller.mutual_tls import MutualTls
 from protos.locket import locket_pb2 as pb
 from reconcile.errors import Conflict, Unavailable
 from tests.contracts.locket_targets import KEEP_ALIVE, TTL, OnRealLocket, OnSimulator, Scene
@@ -129,7 +129,7 @@ class LocketContract:
 
     async def test_a_stranger_is_refused(self, scene: Scene, tmp_path: Path) -> None:
         stranger = await asyncio.to_thread(lambda: Authority(tmp_path).client("stranger"))
-        tls = LocketTls(scene.target.tls.ca_cert_file, stranger.certificate, stranger.key)
+        tls = MutualTls(scene.target.tls.ca_cert_file, stranger.certificate, stranger.key)
 
         async with open_locket(scene.target.address, tls, KEEP_ALIVE) as client:
             with pytest.raises(Unavailable):

@@ -6,7 +6,7 @@ import ssl
 import pytest
 
 from controller.doctor.handshake import ClosedInHandshakeError, grpc_tls, hangs_up
-from controller.locket.connections import LocketTls
+from controller.mutual_tls import MutualTls
 from tests.controller.doctor.conftest import proxy_of_nobody
 from tests.simulators.certificates import Certificates, server_context
 
@@ -18,7 +18,7 @@ LIMIT = 5.0
 @pytest.fixture
 async def context(certificates: Certificates) -> ssl.SSLContext:
     pair = certificates.client
-    return await asyncio.to_thread(grpc_tls, LocketTls(certificates.ca, pair.certificate, pair.key))
+    return await asyncio.to_thread(grpc_tls, MutualTls(certificates.ca, pair.certificate, pair.key))
 
 
 @pytest.fixture

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from controller.grpc_clients import follow_files
 from controller.leadership.ports import HolderNote
 from controller.locket.client import HeldLock, LocketClient, open_locket
-from controller.locket.connections import Connections, KeepAlive, LocketTls, channel_options, follow_files
+from controller.locket.connections import Connections, KeepAlive, channel_options
 from controller.locket.lock import LOCK_KEY, LocketLock
+from controller.mutual_tls import MutualTls
 from reconcile.errors import Conflict, Invalid, Unavailable
 from tests.conftest import PassTime
 from tests.simulators.certificates import Authority, Certificates, make_certificates
@@ -52,8 +54,8 @@ def lock(client: LocketClient) -> LocketLock:
     return LocketLock(client, ttl=TTL, retry_interval=LONG)
 
 
-def tls_of(certificates: Certificates) -> LocketTls:
-    return LocketTls(certificates.ca, certificates.client.certificate, certificates.client.key)
+def tls_of(certificates: Certificates) -> MutualTls:
+    return MutualTls(certificates.ca, certificates.client.certificate, certificates.client.key)
 
 
 async def until_happened(locket: Locket, fault: Fault, times: int = 1) -> None:
@@ -308,8 +310,8 @@ async def test_a_network_that_is_cut_costs_the_lock_and_one_that_is_mended_gives
 # Certificate files
 
 
-def put_files(directory: Path, files: LocketTls) -> LocketTls:
-    own = LocketTls(*(directory / name for name in ("ca.crt", "client.crt", "client.key")))
+def put_files(directory: Path, files: MutualTls) -> MutualTls:
+    own = MutualTls(*(directory / name for name in ("ca.crt", "client.crt", "client.key")))
     for source, target in (
         (files.ca_cert_file, own.ca_cert_file),
         (files.cert_file, own.cert_file),

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from controller.file_values import CHECK_EVERY
-from controller.loggregator import AgentClient, AgentTls, Component, open_agent
+from controller.loggregator import AgentClient, Component, open_agent
 from controller.loggregator.client import LIMIT
 from controller.loggregator.connection import AgentConnection
+from controller.mutual_tls import MutualTls
 from reconcile.app_log_lines import AppLogLine, SourceType
 from reconcile.errors import Invalid, Unavailable
 from reconcile.lrps import AppGuid
@@ -41,8 +42,8 @@ async def client(agent: Agent, certificates: Certificates) -> AsyncIterator[Agen
         yield client
 
 
-def tls_of(certificates: Certificates) -> AgentTls:
-    return AgentTls(certificates.ca, certificates.client.certificate, certificates.client.key)
+def tls_of(certificates: Certificates) -> MutualTls:
+    return MutualTls(certificates.ca, certificates.client.certificate, certificates.client.key)
 
 
 def line(text: str) -> AppLogLine:
@@ -155,7 +156,7 @@ async def test_certificates_are_followed(tmp_path: Path) -> None:
     certificates, other = make_certificates(tmp_path / "old"), make_certificates(tmp_path / "new")
     now, own = 0.0, tmp_path / "own"
     own.mkdir()
-    tls = AgentTls(own / "ca.crt", own / "client.crt", own / "client.key")
+    tls = MutualTls(own / "ca.crt", own / "client.crt", own / "client.key")
 
     def install(which: Certificates) -> None:
         pair = which.client
@@ -188,7 +189,7 @@ async def test_files_that_do_not_fit_are_used_once_they_do(
     """An instance that takes over in the middle of a rotation needs no agent for its work."""
     own = tmp_path / "client.key"
     own.write_bytes(Authority(tmp_path).client("somebody").key.read_bytes())
-    tls = AgentTls(certificates.ca, certificates.client.certificate, own)
+    tls = MutualTls(certificates.ca, certificates.client.certificate, own)
     async with open_agent(agent.address, tls, COMPONENT) as client:
         with pytest.raises(Unavailable, match=r"client\.key"):
             await client.send([line("lost")])

@@ -230,12 +230,27 @@ def _serve(case: Case, lrp: DesiredLrp) -> Step:
     if case.old_instances:
         if world.bridge is None and world.bridge_instances:  # another bridge is desired when they are gone
             return case.wait(Reason.STARTING)
+        if _has_no_way_back(case):
+            return case.give_up(ended)
         return RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
     if case.waited_for_start <= case.limits.start:
         return case.wait(Reason.STARTING, case.limits.start - case.waited_for_start + SHORTEST_RETRY)
     if serving < running(world.bridge, world.bridge_instances):
         return RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
     return _end_of_time(case, serving)
+
+
+def _has_no_way_back(case: Case) -> bool:
+    """Whether an LRP is back on its source, and neither it nor its bridge can be pulled from there.
+
+    Old instances may serve, whose stops were lost. It may run from its copy again once this has ended.
+    """
+    row, world = case.row, case.world
+    new = [each for each in world.instances if each.instance_guid not in row.instance_guids]
+    failures = (failure_of(new), failure_of(world.bridge_instances))
+    is_failing = all(each is not None and each.is_pull_failure for each in failures)
+    is_late = case.waited_for_start > case.limits.start
+    return row.is_turned_back and is_late and is_failing and not is_any_running(world.bridge_instances)
 
 
 def _end_of_time(case: Case, serving: int) -> Step:

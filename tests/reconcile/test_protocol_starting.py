@@ -472,6 +472,30 @@ class TestTurnedBackBesideABridge:
         of_source = replace(self.WORLD, bridge=SOURCE_BRIDGE)
         assert step(self.TURNED, of_source) == RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
 
+    def test_an_instance_from_the_copy_that_serves_alone_does_not_wait_for_a_source_that_is_gone(
+        self,
+    ) -> None:
+        """Its stop was lost. When the migration has ended, the LRP may run from its copy again."""
+        failed = crashed(UNREACHABLE, 1)
+        alone = replace(
+            self.WORLD,
+            bridge=SOURCE_BRIDGE,
+            instances=(OURS[0], failed),
+            bridge_instances=(failed,),
+            now=LATE,
+        )
+
+        made = step(self.TURNED, alone)
+        assert isinstance(made, Enter)
+        assert (made.migration.phase, made.migration.ended) == (Phase.REMOVING_BRIDGE, Reason.NOT_PULLED)
+        left = RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
+        early = replace(alone, now=NOW)
+        assert step(self.TURNED, early) == left
+        bridged = replace(alone, bridge_instances=(BRIDGED[0], failed))
+        assert not isinstance(step(self.TURNED, bridged), Enter)
+        still_trying = replace(alone, instances=(OURS[0], CLAIMED_NEW[1]))
+        assert step(self.TURNED, still_trying) == left
+
     def test_it_ends_as_it_was_turned_back(self) -> None:
         serving = replace(self.WORLD, bridge=SOURCE_BRIDGE, instances=NEW)
 

@@ -13,7 +13,7 @@ from controller.config import Config, RegistryConfig
 from controller.database_location import location_of
 
 _BESIDE_DATABASE = ("", "-wal", "-shm", ".lock")
-"""Endings of the database's file, of those that SQLite keeps beside it, and of the lock."""
+"""Endings of the SQLite database itself, its write-ahead log, the log's index, and the daemon's lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,9 @@ class ExposedFile:
     """A file or directory that any user of the machine may read or change.
 
     Attributes:
-        name: Config key that leads to it.
+        name: Config key that names the file, or names a file in the directory.
+        what: What is wrong, as the end of a sentence whose subject is the path.
+        advice: What an operator can do about it.
     """
 
     name: str
@@ -34,7 +36,10 @@ class ExposedFile:
 
 
 def exposed_files(config: Config) -> tuple[ExposedFile, ...]:
-    """Find what is open to everybody; what is not there, or cannot be looked at, is left out; blocks."""
+    """Find the files and directories that are open to everybody; blocks.
+
+    A file that does not exist, or whose mode cannot be read, is left out.
+    """
     found: dict[Path, ExposedFile] = {}
     for name, path in _files_of(config):
         for exposed in _look_at(name, path):
@@ -78,10 +83,10 @@ def _look_at(name: str, path: Path) -> Iterator[ExposedFile]:
         yield ExposedFile(
             name, path, what, f"`chmod o-rwx {path}`, and replace what is in it if it is secret"
         )
-    own, linked = path.resolve().parent, path.parent.resolve()  # that of the file, and of a link to it
+    own, linked = path.resolve().parent, path.parent.resolve()  # of the file, and of a symbolic link to it
     for directory in dict.fromkeys((own, *own.parents, linked, *linked.parents)):
         mode = _mode_of(directory)
-        is_sticky = bool(mode & stat.S_ISVTX)  # there, nobody may rename another user's files
+        is_sticky = bool(mode & stat.S_ISVTX)  # in a sticky directory nobody may rename another user's files
         if stat.S_ISDIR(mode) and mode & stat.S_IWOTH and (directory in {own, linked} or not is_sticky):
             what = f"is a directory that any user may change, and with it {path.name}"
             yield ExposedFile(name, directory, what, f"`chmod o-w {directory}`, or use another directory")

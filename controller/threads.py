@@ -1,6 +1,6 @@
-"""Runs blocking work in threads, and says what becomes of work when whoever waits for it is cancelled.
+"""Runs blocking work in threads, and either stops or finishes the work when its caller is cancelled.
 
-It is stopped, or, where it must not be left half done, carried to its end.
+`in_thread` stops the work. `to_the_end` finishes work that must not be left half done.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 _SECONDS_TO_STOP = 3.0
-"""For work that was cancelled; a process that is told to stop has ten seconds in all."""
+"""How long cancelled work may take to stop; a process that is told to stop has ten seconds in all."""
 
 
 class Stopped(Exception):
@@ -23,10 +23,11 @@ class Stopped(Exception):
 
 
 class Cancellation:
-    """Belongs to one piece of work: once it is cancelled, requests under way fail and no new one begins.
+    """The means to cancel one piece of work: its requests under way then fail, and it begins no new one.
 
     Attributes:
-        is_of_copy: Whether the work is a copy, which may use connections for long and leaves some to others.
+        is_of_copy: Whether the work is a copy. Copies use connections for long, so they may not use all
+            connections to a host.
     """
 
     def __init__(self, *, is_of_copy: bool = False) -> None:
@@ -135,7 +136,7 @@ async def in_thread(
 
 
 async def to_the_end(work: Awaitable[ResultT]) -> ResultT:
-    """Await what must not be left half done; a cancelled caller returns only after it has ended."""
+    """Await work that must not be left half done; a cancelled caller gets its cancellation after the work."""
     call, cancelled = asyncio.ensure_future(work), None
     while not call.done():
         try:
@@ -165,7 +166,7 @@ def in_parallel(
         function: Applied to each item.
         items: What it is applied to.
         most: Threads at a time.
-        cancellation: Of the work; it cannot be used again after an error.
+        cancellation: The cancellation of the work; it cannot be used again after an error.
         pool: Provides the threads; it needs a spare one for each call that waits inside another call.
             None starts threads for this call alone.
     """

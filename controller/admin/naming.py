@@ -17,14 +17,14 @@ SHORTEST_PREFIX = 4
 SHOWN_CANDIDATES = 5
 """Candidates that are named when a name is ambiguous."""
 
-Text = TypeVar("Text", bound=str)
+GuidT = TypeVar("GuidT", bound=str)
 
 
-def find_by_prefix(name: str, guids: Iterable[Text]) -> Text | None:
-    """Find the one GUID that a text is, or that it is a prefix of; None when there is none.
+def find_by_prefix(name: str, guids: Iterable[GuidT]) -> GuidT | None:
+    """Find the one GUID that equals a name or begins with it; None when there is none.
 
     Raises:
-        Invalid: `ambiguous`: it is a prefix of several.
+        Invalid: `ambiguous`: several GUIDs begin with the name, and none equals it.
     """
     matching = [guid for guid in guids if _names(name, guid)]
     exact = [guid for guid in matching if guid == name]
@@ -33,19 +33,19 @@ def find_by_prefix(name: str, guids: Iterable[Text]) -> Text | None:
     return next(iter(exact or matching), None)
 
 
-def resolve_guids(names: Iterable[str], guids: Sequence[Text]) -> tuple[str, ...]:
-    """Replace each text that names a GUID by the GUID; one that names none stays, and so matches nothing.
+def resolve_guids(names: Iterable[str], guids: Sequence[GuidT]) -> tuple[str, ...]:
+    """Replace each name by the GUID that it names; a name without a GUID stays, and so matches nothing.
 
     Raises:
-        Invalid: `ambiguous`.
+        Invalid: `ambiguous`: as `find_by_prefix`.
     """
     return tuple(find_by_prefix(name, guids) or name for name in names)
 
 
 class ImageNames:
-    """The names of cached images: cache GUIDs, beginnings of these, and sources.
+    """Finds cached images by cache GUID, by a prefix of it, or by source reference.
 
-    Names are looked up without comparing each with every image, of both of which there may be very many.
+    Both names and images may be very many, so a name is looked up without comparing it with every image.
     """
 
     def __init__(self, images: Sequence[CachedImage]) -> None:
@@ -53,7 +53,7 @@ class ImageNames:
         self._guids = sorted(self._images)
 
     @cached_property
-    def _of_sources(self) -> Mapping[ImageReference, Sequence[CachedImage]]:
+    def _by_source(self) -> Mapping[ImageReference, Sequence[CachedImage]]:
         found = dict[ImageReference, list[CachedImage]]()
         for image in self._images.values():
             found.setdefault(image.source.canonical(), []).append(image)
@@ -71,7 +71,7 @@ class ImageNames:
             return exact
         by_guid = [self._images[guid] for guid in self._guids_from(name)]
         source = _reference(name)
-        by_source = [] if source is None else self._of_sources.get(source, ())
+        by_source = [] if source is None else self._by_source.get(source, ())
         matching = [*by_guid, *(image for image in by_source if image not in by_guid)]
         if len(matching) > 1:
             raise _ambiguous(name, [f"{image.cache_guid} ({image.source})" for image in matching])
@@ -81,7 +81,7 @@ class ImageNames:
         return matching[0]
 
     def _guids_from(self, name: str) -> Sequence[CacheGuid]:
-        """List the GUIDs that begin with a text, which is long enough not to mean any of them."""
+        """List the GUIDs that begin with a name; none for a name shorter than `SHORTEST_PREFIX`."""
         if len(name) < SHORTEST_PREFIX:
             return ()
         start = bisect_left(self._guids, name)

@@ -16,7 +16,7 @@ from reconcile.reasons import Reason
 from reconcile.selection import Selection
 
 NAMED_DIFFERENCES = 10
-"""Differences that a refusal names."""
+"""Most differences that the error about a stale plan names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class PlannedLrps:
     """The LRPs of a plan as they are now.
 
     Attributes:
-        migrations: Those of the plan, and those of LRPs that were only to be pinned, but have left their
-            sources, or are about to, since the plan was made.
+        migrations: The planned migrations; and a migration back for each LRP that the plan only pins to its
+            source, but that has left its source, or is about to, since the plan was made.
         done: LRPs that are migrated already.
         in_flight: LRPs that are being migrated.
-        placement_tags: Of each LRP, as it is desired now.
+        placement_tags: The placement tags of each LRP that is still desired.
     """
 
     migrations: Mapping[ProcessGuid, PlannedMigration]
@@ -40,8 +40,13 @@ class PlannedLrps:
 async def compare(plan: Plan, survey: Survey, *, now: float) -> PlannedLrps:
     """Compare a plan with the current state.
 
+    Args:
+        plan: The plan that is to be applied.
+        survey: Reads the LRPs of the plan.
+        now: UTC seconds since 1970.
+
     Raises:
-        Conflict: `plan-is-stale`.
+        Conflict: `plan-is-stale`: an LRP has changed in another way than the plan would, or is gone.
     """
     comparison = _Comparison(plan.goal, survey.rules, _by_guid(plan))
     pins = frozenset(subject.process_guid for subject in plan.pins)
@@ -85,7 +90,7 @@ class _Comparison:
                 self.changed.append(f"{_name(planned.subject)} {difference}")
 
     def _see_pin(self, seen: SurveyedLrp) -> None:
-        """Restore an LRP that has left its source, or is about to, although it was to stay there."""
+        """Add a migration back for an LRP that the plan pins to its source, but that has left it or will."""
         if seen.observed.migration is None and not self._runs_from_cache(seen):
             return
         as_now = self._plan(seen)
@@ -101,15 +106,15 @@ class _Comparison:
     def _is_done(self, planned: PlannedMigration, seen: SurveyedLrp) -> bool:
         if seen.observed.migration is not None:
             return False
-        is_from_cache = self._runs_from_cache(seen)
+        runs_from_cache = self._runs_from_cache(seen)
         if planned.is_in_flight:
-            return is_from_cache is (self.goal is Goal.CACHE)
+            return runs_from_cache is (self.goal is Goal.CACHE)
         if planned.reason is Reason.LOGIN_OUTDATED and seen.lrp.rootfs == planned.subject.rootfs:
             return isinstance(seen.action, Skip) and seen.action.reason is Reason.ALREADY_CACHED
         if seen.lrp.rootfs == planned.subject.rootfs:
             return False
         if planned.to_rootfs is None:
-            return is_from_cache
+            return runs_from_cache
         return str(seen.lrp.rootfs) == str(planned.to_rootfs)  # a plan contains no login
 
     def _runs_from_cache(self, seen: SurveyedLrp) -> bool:
@@ -119,7 +124,7 @@ class _Comparison:
         """Return the LRPs as they are now.
 
         Raises:
-            Conflict: `plan-is-stale`.
+            Conflict: `plan-is-stale`: an LRP has changed in another way than the plan would, or is gone.
         """
         gone = [planned for guid, planned in self.planned.items() if guid not in self.placement_tags]
         changed = [*self.changed, *(f"{_name(planned.subject)} is gone" for planned in gone)]

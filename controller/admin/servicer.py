@@ -45,9 +45,10 @@ from reconcile.staging import OwnerChoice
 log = structlog.get_logger(scope="admin")
 
 _LONG = frozenset({"Apply", "Evict", "Rebuild", "Restore", "RestoreBackup", "Verify"})
+"""The calls that may take long: they are noted in the audit when they begin, too."""
 
 MOST_ENTRIES = 1_000_000
-"""Of a plan that is to be applied."""
+"""Most entries of a plan that is to be applied, without those that are skipped."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -60,7 +61,7 @@ class Servicer(AdminServicer):
 
     @property
     def _dependencies(self) -> AdminDependencies:
-        """What the calls reach; an instance that is not active refuses the call."""
+        """The dependencies of the calls; reading them in an instance that is not active refuses the call."""
         return self._served.require()
 
     async def Status(self, _: pb.StatusRequest, context: Context) -> pb.StatusResponse:
@@ -316,7 +317,7 @@ class Servicer(AdminServicer):
             return pb.LogLevel(level=level.name, configured=level.configured)
 
     async def SetLogLevel(self, request: pb.SetLogLevelRequest, context: Context) -> pb.LogLevel:
-        """Change which log lines are written; noted before, as the line may be left out then."""
+        """Change which log lines are written; the call is noted first, while its line is still written."""
         async with self._answering(context):
             level, caller, arguments = self._served.log_level, caller_of(context), {"level": request.level}
             if request.level not in LEVELS:
@@ -330,9 +331,9 @@ class Servicer(AdminServicer):
 
     @asynccontextmanager
     async def _changing(self, context: Context, call: str, arguments: Arguments) -> AsyncIterator[None]:
-        """Answer a call that changes something, and note it with its outcome.
+        """Answer a call that changes something, and note the call with its outcome in the audit.
 
-        A long one is also noted when it begins, since a daemon that is killed notes no outcome.
+        A long call is also noted when it begins, since a daemon that is killed notes no outcome.
         """
         outcome = "internal-error"
         async with self._answering(context):

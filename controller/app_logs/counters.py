@@ -1,4 +1,4 @@
-"""Reads the counts that operators get through Loggregator, in the style of the family's own components."""
+"""Reads the counters that operators get through Loggregator, named in Cloud Foundry's style."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,10 +8,10 @@ from controller.metrics import Metrics
 from reconcile.app_log_lines import ComponentCounter
 from reconcile.reasons import AppState, Reason
 
-_Wanted = tuple[str, str, frozenset[str]]
-"""Samples: their name, and a label with the values that count."""
+_WantedSamples = tuple[str, str, frozenset[str]]
+"""Which samples count: their name, the name of a label, and the values of the label."""
 
-COUNTERS: Mapping[str, _Wanted] = {
+COUNTERS: Mapping[str, _WantedSamples] = {
     "ImagesCached": ("docker_cache_job_attempts_total", "outcome", frozenset({"cached"})),
     "CopiesFailed": ("docker_cache_job_attempts_total", "outcome", frozenset({"failed"})),
     "BytesTransferred": ("docker_cache_copied_bytes_total", "how", frozenset({"transferred"})),
@@ -24,15 +24,15 @@ COUNTERS: Mapping[str, _Wanted] = {
     ),
     "AppLogLinesDropped": ("docker_cache_app_log_entries_total", "outcome", frozenset({"dropped"})),
 }
-"""Name of a counter to the samples that it adds up."""
+"""Name of a counter to the samples whose sum it is."""
 
 
 def component_counters(metrics: Metrics, at: int) -> Iterator[ComponentCounter]:
-    """Read all counters, also those that have counted nothing: so the agent is asked from the start.
+    """Read all counters, also those at 0, so that a missing agent is noticed from the start.
 
     Args:
-        metrics: Of the process.
-        at: Nanoseconds since 1970.
+        metrics: The metrics of the process.
+        at: When they are read, in nanoseconds since 1970.
     """
     read = metrics.registry.restricted_registry({name for name, *_ in COUNTERS.values()})
     samples = [sample for family in read.collect() for sample in family.samples]
@@ -41,6 +41,6 @@ def component_counters(metrics: Metrics, at: int) -> Iterator[ComponentCounter]:
         yield ComponentCounter(name, total, at)
 
 
-def _is_wanted(sample: Sample, wanted: _Wanted) -> bool:
+def _is_wanted(sample: Sample, wanted: _WantedSamples) -> bool:
     name, label, values = wanted
     return sample.name == name and sample.labels.get(label) in values

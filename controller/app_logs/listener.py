@@ -1,7 +1,7 @@
 """Turns what happens to images into lines in the logs of their apps.
 
-Whoever tells of an event only leaves it here: it is worded by a loop of its own, so that nothing that goes
-wrong with a line can cost a copy or a migration anything.
+A caller that reports an event only lets it wait here. A loop of its own writes the line, so that a failure to
+write a line never disturbs a copy or a migration.
 """
 
 import asyncio
@@ -55,9 +55,9 @@ class _LongCopy:
     """A copy that is under way for the staging of an app.
 
     Attributes:
-        told_at: When a line said how far it is, in seconds of a clock that nobody sets.
-        cause: Why it must wait, as was told last.
-        cause_told_at: When that was told.
+        told_at: When the last line said how far the copy is, in seconds of the monotonic clock.
+        cause: Why the copy must wait, as the last line about that said; empty before the first.
+        cause_told_at: When that line was written, in seconds of the monotonic clock.
     """
 
     source: str
@@ -68,11 +68,11 @@ class _LongCopy:
 
 @dataclass(frozen=True, slots=True)
 class _Happened:
-    """An event.
+    """An event that waits to be written as a line.
 
     Attributes:
-        at: When it happened in nanoseconds since 1970.
-        process_tags: Say which process of the app it is about, where that is known.
+        at: When it happened, in nanoseconds since 1970.
+        process_tags: The tags that name the process of the app; empty for an event of the app as a whole.
     """
 
     app_guid: AppGuid
@@ -88,7 +88,7 @@ class AppLogs:
         queue: Takes the lines.
         progress_of: Says how far the copy of a job has come.
         process: The running process.
-        tags: Those of the apps that are known.
+        tags: The metric tags of the apps, as far as they are known.
     """
 
     def __init__(self, queue: LogQueue, progress_of: ProgressOf, process: Process, tags: AppTags) -> None:
@@ -102,7 +102,7 @@ class AppLogs:
 
     @property
     def problem(self) -> str:
-        """What keeps the agent from taking anything; empty when nothing is known to."""
+        """Why the agent takes no entries; empty while no reason is known."""
         return self._queue.problem
 
     def copy_event(self, app_guid: AppGuid, job_id: JobId, event: CopyEvent) -> None:
@@ -130,7 +130,7 @@ class AppLogs:
         return copy
 
     def _is_news(self, copy: _LongCopy, cause: str) -> bool:
-        """Whether a copy must wait for another cause than it was told last, or for the same one for long."""
+        """Whether a copy waits for a new cause, or its cause was last written `POSTPONED_INTERVAL` ago."""
         now = self._process.monotonic()
         if cause == copy.cause and now - copy.cause_told_at < POSTPONED_INTERVAL:
             return False
@@ -142,7 +142,7 @@ class AppLogs:
         self._add(_Happened(app_guid, event, self._now(), {}))
 
     def lrp_event(self, lrp: DesiredLrp, event: AppEvent) -> None:
-        """Tell what has happened to an LRP; of one without instances there is nothing to tell of them."""
+        """Tell what has happened to an LRP; an LRP without instances only has its tags noted."""
         self._tags.note(lrp.app_guid, lrp.metric_tags)
         if lrp.instances == 0:
             return
@@ -150,7 +150,7 @@ class AppLogs:
         self._add(_Happened(lrp.app_guid, event, self._now(), process_tags))
 
     def _add(self, happened: _Happened) -> None:
-        """Let an event wait to be worded; of too many the oldest is dropped."""
+        """Add an event to those that wait, and drop the oldest when there are too many."""
         self._events.append(happened)
         while len(self._events) > MOST_EVENTS:
             self._events.popleft()
@@ -158,7 +158,7 @@ class AppLogs:
         self._has_events.set()
 
     async def run(self) -> None:
-        """Word what happens, and send it, forever."""
+        """Write lines about events, and send them, forever."""
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self._word_forever(), name="app-logs-wording")
             loops.create_task(self._watch_forever(), name="app-logs-watch")
@@ -170,7 +170,7 @@ class AppLogs:
             self.word_events()
 
     def word_events(self) -> None:
-        """Word what has happened, and hand it to the queue; a line that fails is logged and left out."""
+        """Write a line for each waiting event, and queue it; an event that fails is logged and left out."""
         self._has_events.clear()
         while self._events:
             happened = self._events.popleft()
@@ -202,7 +202,7 @@ class AppLogs:
             await asyncio.sleep(LOOK_INTERVAL)
 
     def look(self) -> None:
-        """Tell how far long copies are, and operators how much has been done; a fault is only logged."""
+        """Queue lines about long copies, and the counters for operators; an error is only logged."""
         try:
             self.look_at_copies()
             for counter in component_counters(self._process.metrics, self._now()):
@@ -211,13 +211,13 @@ class AppLogs:
             log.exception("failed-to-look-at-copies")
 
     async def flush(self, seconds: float) -> None:
-        """Send what is left, at the end, for some seconds at most."""
+        """Send the entries that are left when the process ends, for some seconds at most."""
         self.look()
         self.word_events()
         await self._queue.flush(seconds)
 
     def look_at_copies(self) -> None:
-        """Tell of each copy that has been under way for long since the last line about it."""
+        """Add an event for each copy whose last line is `PROGRESS_INTERVAL` ago."""
         now = self._process.monotonic()
         for (job_id, app_guid), copy in self._copies.items():
             progress = self._progress_of(job_id)

@@ -1,7 +1,7 @@
 """Keeps log lines until the agent has taken them; when too many wait, the oldest are dropped and counted.
 
-Whoever has a line never waits, and never learns of a failure. Counters take no line's place: of each only the
-newest total waits.
+A caller that adds a line never waits, and is never told of a failure. Counters take no line's place: only the
+newest total of each waits.
 """
 
 import asyncio
@@ -25,23 +25,24 @@ MOST_WAITING = 5_000
 """Lines that wait at most, some hundred bytes each."""
 
 BATCH = 100
-"""Entries of a batch, as the family's own client has it."""
+"""Entries of a batch, as in Loggregator's own client for Go (go-loggregator)."""
 
 GATHER = 0.1
-"""Seconds in which a batch is gathered."""
+"""Seconds for which a batch that is not full waits for more lines."""
 
 PAUSE = backoff(0.5, 30.0)
 """Seconds between attempts while the agent is away."""
 
 
 class Agent(Protocol):
-    """Whoever takes batches."""
+    """Loggregator's agent on this machine, or what takes its place."""
 
     async def send(self, entries: Sequence[Entry]) -> None:
         """Send one batch.
 
         Raises:
-            DockerCacheError: It was not taken, as far as is known; Invalid when it never will be.
+            DockerCacheError: The agent did not take the batch, as far as is known.
+            Invalid: The agent will never take the batch.
         """
 
 
@@ -49,7 +50,7 @@ class LogQueue:
     """The entries that wait for the agent.
 
     Args:
-        agent: Takes them.
+        agent: Takes the entries.
         process: The running process.
         batch: Lines of a batch, which counters may come on top of; 0 for the usual number.
         most: Lines that wait at most.
@@ -61,7 +62,7 @@ class LogQueue:
         self._counters: dict[str, ComponentCounter] = {}
         self._has_entries = asyncio.Event()
         self.problem = ""
-        """What keeps the agent from taking anything; empty when nothing is known to."""
+        """Why the agent takes no entries; empty while no reason is known."""
         metrics = process.metrics
         self._outcomes, self._agent_up = metrics.app_logs.entries, metrics.app_logs.agent_up
         metrics.app_logs.waiting.set_function(lambda: self._waiting)
@@ -71,13 +72,13 @@ class LogQueue:
         return len(self._lines) + len(self._counters)
 
     def put(self, line: AppLogLine) -> None:
-        """Let a line wait for its turn, if need be in the place of the oldest."""
+        """Add a line, and drop the oldest one if too many wait."""
         self._lines.append(line)
         self._drop_oldest()
         self._has_entries.set()
 
     def put_counter(self, counter: ComponentCounter) -> None:
-        """Let the total of a counter wait for its turn, in the place of an older one."""
+        """Add the total of a counter, in the place of an older total."""
         self._counters[counter.name] = counter
         self._has_entries.set()
 
@@ -87,7 +88,7 @@ class LogQueue:
             self._outcomes.labels(outcome="dropped").inc()
 
     async def run(self) -> None:
-        """Send what waits, forever; an agent that is away is asked again after growing pauses."""
+        """Send the entries that wait, forever; the pauses grow while the agent does not answer."""
         failures = 0
         while True:
             await self._has_entries.wait()
@@ -105,17 +106,17 @@ class LogQueue:
             await asyncio.sleep(PAUSE(min(failures, 16)))
 
     async def flush(self, seconds: float) -> None:
-        """Send what waits, as far as the agent takes it at once, for some seconds at most."""
+        """Send the entries that wait, until none is left, one fails, or some seconds have passed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._waiting and await self._send_batch() is None:
                     pass
 
     async def _send_batch(self) -> DockerCacheError | None:
-        """Send all counters and the oldest lines; what the agent has not taken waits on.
+        """Send all counters and the oldest lines; entries that the agent has not taken wait again.
 
         Returns:
-            What keeps the agent from taking anything now; None when there is nothing.
+            Why the agent has not taken the entries; None when it has taken them, or refused them for good.
         """
         counters, self._counters = self._counters, {}
         lines = [self._lines.popleft() for _ in range(min(self._batch, len(self._lines)))]
@@ -130,7 +131,7 @@ class LogQueue:
             log.error("agent-refused-app-logs", error=str(error), entries=len(entries))  # noqa: TRY400 - see text
             return None
         except DockerCacheError as error:
-            self._put_back(counters, lines)
+            self._queue_again(counters, lines)
             self._note_problem(error)
             return error
         except Exception:
@@ -138,7 +139,7 @@ class LogQueue:
             log.exception("failed-to-send-app-logs", entries=len(entries))
             return None
         except BaseException:  # cancelled: nobody knows whether it was taken
-            self._put_back(counters, lines)
+            self._queue_again(counters, lines)
             raise
         self._outcomes.labels(outcome="sent").inc(len(entries))
         self._agent_up.set(1)
@@ -149,7 +150,7 @@ class LogQueue:
         self._agent_up.set(0)
         self.problem = str(error)
 
-    def _put_back(self, counters: Mapping[str, ComponentCounter], lines: Sequence[AppLogLine]) -> None:
+    def _queue_again(self, counters: Mapping[str, ComponentCounter], lines: Sequence[AppLogLine]) -> None:
         self._counters = {**counters, **self._counters}
         self._lines.extendleft(reversed(lines))
         self._drop_oldest()

@@ -1,4 +1,4 @@
-"""Names the loops of a process, and what the calls of operators reach."""
+"""Holds the loops of a process and the dependencies of operators' calls, and recovers what was left open."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,11 +32,14 @@ from controller.workqueue import WorkQueue
 from reconcile.lrps import ProcessGuid
 
 Step = Callable[[], Awaitable[None]]
+"""One step of a recovery, which reads the database."""
+
 Answered = Callable[[Step], Awaitable[None]]
+"""Takes a step, and repeats it as long as the database does not answer."""
 
 
 async def once(step: Step) -> None:
-    """Take a step, whatever comes of it."""
+    """Take a step once, without repeating one that fails."""
     await step()
 
 
@@ -44,12 +47,12 @@ class RememberedInstances(Protocol):
     """The instances of removed definitions that an earlier run has remembered."""
 
     async def list_stale(self) -> Mapping[ProcessGuid, frozenset[str]]:
-        """List the instances of each LRP; the LRP whose migration has ended last comes last."""
+        """List the GUIDs of the instances of each LRP; the LRP whose migration has ended last comes last."""
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonLoops:
-    """The loops of a process, and what the calls of operators reach."""
+    """The loops of a process, and the dependencies of the calls of operators."""
 
     queue: WorkQueue[ProcessGuid]
     watcher: Watcher
@@ -92,7 +95,7 @@ class DaemonLoops:
         self.event_cache.restore(await self.stale_instances.list_stale())
 
     def optional_loops(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
-        """Start the loops that only some configs have; each has a name."""
+        """Yield the name and the coroutine of each loop that only some configs have, if this one has it."""
         for name, loop in (
             ("canary", self.cells),
             ("notes", self.note_writer),

@@ -39,7 +39,7 @@ class ProcessEngine(CopyEngine, Protocol):
         """Read every byte of a copy and compare it with its digests."""
 
     async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
-        """Say what of a copy is missing or damaged; empty when nothing is, as far as was looked."""
+        """Say what of a copy is missing or corrupt; empty when the check has found nothing."""
 
     async def look_at(self, source: ImageReference, credentials: Credentials | None) -> SourceContent:
         """Read at the source what a copy would consist of, without any layer."""
@@ -61,10 +61,13 @@ class ProcessCloudController(CloudControllerApi, Protocol):
     """Cloud Controller, with all that the process asks of it."""
 
     def status(self) -> CloudControllerStatus:
-        """Return how it has answered so far."""
+        """Return how Cloud Controller has answered so far."""
 
     async def name_apps(self, app_guids: Collection[AppGuid] | None) -> Mapping[AppGuid, AppNames]:
-        """Read what apps are chosen by, all of Docker when no GUIDs are given; hidden ones are missing."""
+        """Read the names and GUIDs by which apps are selected, of all Docker apps when no GUIDs are given.
+
+        Apps that the daemon's login may not read are missing.
+        """
 
 
 class ProcessNotes(ReadNotes, WrittenNotes, Protocol):
@@ -76,10 +79,10 @@ class OpenResources:
     """What a process keeps open as long as it runs, and the state that its parts share.
 
     Attributes:
-        bbs: Changes nothing while another store's marker is fresh.
+        bbs: The client of the BBS, which changes nothing while another store's marker is fresh.
         cloud_controller: None where the config names none.
-        loggregator: The agent of this machine; None where it is told nothing.
-        restart: Lets the process begin anew; None where it does an operator's work and ends.
+        loggregator: Loggregator's agent on this machine; None where the config does not use it.
+        restart: Makes the process start again; None for a command, which ends after its work.
     """
 
     store: Store
@@ -100,7 +103,7 @@ class OpenResources:
 
 
 def open_engine(config: Config, store: Store, observer: RequestObserver, lease: ActiveLease) -> ProcessEngine:
-    """Open the engine that the config names; the observer is told how its requests end."""
+    """Open the engine that the config names; the observer is told how each of its requests ends."""
     registries = open_registries(config, observer=observer, check_active=lease.check)
     limits = CopyLimits(
         max_image_bytes=config.max_image_bytes,
@@ -125,6 +128,13 @@ def open_engine(config: Config, store: Store, observer: RequestObserver, lease: 
 def open_copy_notes(
     config: Config, journal_key: bytes | None, observer: RequestObserver, lease: ActiveLease
 ) -> CopyNotes:
-    """Open what writes and reads the notes beside copies; the journal's keys seal them."""
+    """Open what writes and reads the notes beside copies.
+
+    Args:
+        config: Names the private registry.
+        journal_key: The journal's keys, apart by white space, which seal the notes; None for no keys.
+        observer: Is told how each request ends.
+        lease: Refuses changes when this instance is not active any more.
+    """
     registries = open_registries(config, timeouts=SMALL_TIMEOUTS, observer=observer, check_active=lease.check)
     return CopyNotes(registries, config.cache_repositories, (journal_key or b"").split())

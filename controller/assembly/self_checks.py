@@ -1,4 +1,4 @@
-"""Says what an active instance looks at to tell whether it, and what it depends on, is well."""
+"""Adds the checks by which an active instance tells whether it, and each system it depends on, is healthy."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,23 +12,25 @@ from controller.watcher import Watcher
 from reconcile.health import RegistryUse
 
 MOST_NAMED = 3
-"""Source registries that are named in one line."""
+"""Most source registries, or organizations and copies whose migrations wait, that one line names."""
 
 LATE_SWEEPS = 5
-OLDEST_LISTING = 300.0
-"""A listing of the BBS is too old after so many intervals, and after so many seconds at least."""
+"""Sweep intervals after which a listing of the BBS is too old, but see `OLDEST_LISTING`."""
 
-SETTLED = 30.0
-"""Seconds that streams may be closed, as they are after each reconnection until the BBS was listed."""
+OLDEST_LISTING = 300.0
+"""Seconds before which no listing of the BBS is too old, however short the interval is."""
+
+RECONNECTING_FOR = 30.0
+"""Seconds for which the watcher may not be watching, as after each reconnection until the BBS was listed."""
 
 FAILING_FOR = 60.0
-"""Seconds for which Cloud Controller or the agent may not answer."""
+"""Seconds for which Cloud Controller or Loggregator's agent may not answer."""
 
 
 def add_checks(checks: SelfChecks, opened: OpenResources, loops: DaemonLoops, sync_interval: float) -> None:
-    """Look at what the active instance depends on."""
+    """Add the checks of the active instance; `sync_interval` is the seconds between two sweeps."""
     oldest, clock = max(OLDEST_LISTING, LATE_SWEEPS * sync_interval), opened.process.clock
-    checks.add(Check.BBS, lambda: _bbs(loops.watcher, clock, oldest), after=SETTLED)
+    checks.add(Check.BBS, lambda: _bbs(loops.watcher, clock, oldest), after=RECONNECTING_FOR)
     checks.add(Check.PRIVATE_REGISTRY_PULLS, partial(_private, loops, RegistryUse.PULL))
     checks.add(Check.PRIVATE_REGISTRY_PUSHES, partial(_private, loops, RegistryUse.PUSH))
     checks.add(Check.SOURCE_REGISTRIES, lambda: _sources(loops))

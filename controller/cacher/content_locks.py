@@ -1,7 +1,7 @@
 """Keeps two copies of the same content from being made at once, without letting one tenant wait for another.
 
-A copy waits for another one of its trust domain only, and only while that one keeps a minimum rate: else both
-are made, each from its own source. Content that is being copied is not deleted.
+A copy waits only for a copy of its own trust domain, and only while that copy keeps a minimum rate. Else both
+copies are made, each from its own source. Content that is being copied is not deleted.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ from reconcile.errors import Conflict
 from reconcile.references import Digest
 
 PATIENCE = 5.0
-"""Seconds over which the rate of a copy is measured for which another one waits; whoever deletes content
-waits so long for its copies."""
+"""Seconds over which the rate of a copy is measured while another copy waits for it. A deletion waits as many
+seconds for the copies of its content to end."""
 
 Transferred = Callable[[], int]
-"""Counts the bytes that a copy has moved or need not move; 0 before it has begun."""
+"""Counts the bytes that a copy has transferred or need not transfer; 0 before it has begun."""
 
 
 @dataclass(eq=False, slots=True)
 class _Holder:
-    """Who holds the lock of some content; the domain is None for whoever deletes it."""
+    """A copy of some content in a trust domain, or, where the domain is None, the deletion of the content."""
 
     domain: str | None
     transferred: Transferred
@@ -32,7 +32,7 @@ class ContentLocks:
     """The locks of all contents.
 
     Args:
-        slowest: Bytes per second below which nobody waits for a copy.
+        slowest: Bytes per second below which no other copy waits for a copy.
     """
 
     def __init__(self, slowest: float) -> None:
@@ -45,7 +45,7 @@ class ContentLocks:
         """Hold some content alone, to delete it.
 
         Raises:
-            Conflict: `being-copied`.
+            Conflict: `being-copied`: copies of the content were still being made after `PATIENCE`.
         """
         try:
             async with asyncio.timeout(PATIENCE):
@@ -65,19 +65,19 @@ class ContentLocks:
             domain: The trust domain of the source.
             transferred: Tells those that wait how far the copy has come.
         """
-        while (holder := self._same(content, domain)) is not None and await self._is_worth_waiting(
-            content, holder
-        ):
+        while (
+            holder := self._holder_to_wait_for(content, domain)
+        ) is not None and await self._is_worth_waiting(content, holder):
             pass
         async with self._holding(content, _Holder(domain, transferred)):
             yield
 
-    def _same(self, content: Digest, domain: str) -> _Holder | None:
-        """Find whom a copy may have to wait for: one of its domain, or whoever deletes the content."""
+    def _holder_to_wait_for(self, content: Digest, domain: str) -> _Holder | None:
+        """Find a copy in the same domain, or a deletion of the content; None when there is neither."""
         return next((each for each in self._holders.get(content, ()) if each.domain in {domain, None}), None)
 
     async def _is_worth_waiting(self, content: Digest, holder: _Holder) -> bool:
-        """Wait for a change or for a while, and return whether a holder may be waited for on."""
+        """Wait until the holders change or `PATIENCE` ends; False when the holder was too slow meanwhile."""
         before = holder.transferred()
         try:
             async with asyncio.timeout(None if holder.domain is None else PATIENCE):

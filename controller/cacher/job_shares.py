@@ -7,14 +7,14 @@ from reconcile.fairness import FairShares, Share, Slots, Urgency
 from reconcile.records import Binding, CacheJob, CacheRequest, JobId, is_of_pass
 
 MAX_SHARES = 16
-"""Shares of one job that are remembered: it is served with the first turn of any of them."""
+"""Most shares of one job that are remembered; the job starts at the turn of whichever comes first."""
 
 
 class JobShares:
-    """The lines in which jobs wait; it fits `Lines` of the work queue.
+    """The lines in which jobs wait, as the `Lines` of the work queue.
 
-    A job that several apps asked for waits for the turn of each of their organizations. Where that of an app
-    is not known, the app counts as one.
+    A job that several apps asked for waits in the line of each of their organizations. The first turn starts
+    it. An app whose organization is not known counts as an organization of its own.
     """
 
     def __init__(self, slots: Slots) -> None:
@@ -26,7 +26,7 @@ class JobShares:
         self._note(job.job_id, Share(request.organization, job.source.domain, _urgency_of(request.requester)))
 
     def note_bindings(self, job: CacheJob, bindings: Iterable[Binding]) -> None:
-        """Note who asked an earlier run of the daemon for a job."""
+        """Note the apps that asked for a job in an earlier run of the daemon."""
         for binding in bindings:
             owner = job.organization or f"app:{binding.app_guid}"
             self._note(job.job_id, Share(owner, job.source.domain, _urgency_of(binding.requester)))
@@ -47,7 +47,7 @@ class JobShares:
 
     def put(self, key: JobId, priority: Priority) -> None:  # noqa: ARG002 - the shares decide alone
         """Let a job wait for the turns of its shares."""
-        for share in self._shares.get(key, (_NOBODYS,)):
+        for share in self._shares.get(key, (_UNKNOWN_SHARE,)):
             self._line.add(key, share)
 
     def take(self) -> JobId | None:
@@ -67,9 +67,9 @@ class JobShares:
             self._line.add(job_id, share)
 
 
-_NOBODYS = Share("", "", Urgency.BACKLOG)
+_UNKNOWN_SHARE = Share("", "", Urgency.BACKLOG)
 
 
 def _urgency_of(requester: str) -> Urgency:
-    """Say what waits for a job: an LRP runs from its source meanwhile, and a droplet names it."""
+    """Tell how urgent a request is: that of a pass is not, since its app runs from the source meanwhile."""
     return Urgency.BACKLOG if is_of_pass(requester) else Urgency.STAGING

@@ -1,6 +1,7 @@
 """Lets the source of a job show what a copy consists of, before the job is bound to a copy that exists.
 
-To know a digest is no proof of possession; `reconcile.trust` decides what is.
+To know the digest of some content does not prove that a tenant may read the content; `reconcile.trust` says
+what does.
 """
 
 import structlog
@@ -17,7 +18,7 @@ log = structlog.get_logger(scope="cacher")
 
 
 class ShownContents:
-    """What the sources of jobs have shown."""
+    """Asks the sources of jobs for content, and records which content each of them has shown."""
 
     def __init__(self, dependencies: CacherDependencies, credentials: JobCredentials) -> None:
         self._engine, self._cache = dependencies.engine, dependencies.cache
@@ -26,27 +27,29 @@ class ShownContents:
         self._credentials = credentials
 
     def reader(self, job: CacheJob) -> Reader:
-        """Name who reads a job's source."""
+        """Return the reader of a job's source: its trust domain and its login."""
         return self._sharing.reader(job.source, job.organization, self._credentials.find(job.job_id))
 
     def proof(self, job: CacheJob, digest: Digest) -> ContentProof | None:
-        """Return what a job's source has shown when it ends; None for a job that does not ask its source."""
+        """Make the proof that a finished job saves; None for a move or a repair, which save none."""
         if job.is_move or job.is_repair:
             return None
         return ContentProof(digest, self.reader(job), job.source.repository, self._clock())
 
     async def is_proven(self, digest: Digest, reader: Reader) -> bool:
-        """Whether a source need not show some content."""
+        """Whether a reader's source need not show some content, since it was read there before."""
         return (await self._proofs.find_shown(digest, reader)).standing is Standing.PROVEN
 
     async def show(self, job: CacheJob, resolved: ResolvedImage) -> None:
-        """Let a job's source show what another one has shown before.
+        """Let a job's source show an image of which a copy exists, made from another source.
 
-        Within a trust domain its answer for the manifest is enough, which it gave already unless it named an
-        index. What was read is noted at once, so that it is not read again when the job is interrupted.
+        For a copy from another trust domain, the source must serve every byte; that is saved at once, so that
+        an interrupted job does not read the bytes again. Within a trust domain, an answer for the image's
+        manifest is enough. A source gave this answer already when it resolved the reference, unless the
+        reference names an index.
 
         Raises:
-            DockerCacheError: It does not serve what it names.
+            DockerCacheError: The source does not serve the image.
         """
         reader, credentials = self.reader(job), self._credentials.find(job.job_id)
         digest = resolved.platform_digest

@@ -26,7 +26,7 @@ _HEADER = """\
 _CERTS = "/var/vcap/jobs/docker_cache/config/certs"
 _SECRETS = "/var/vcap/jobs/docker_cache/config/secrets"
 
-_PLAUSIBLE: Mapping[str, str | int | float] = {
+_EXAMPLES: Mapping[str, str | int | float] = {
     "admin_address": "127.0.0.1:17090",
     "admin_ca_cert_file": f"{_CERTS}/admin/ca.crt",
     "admin_server_cert_file": f"{_CERTS}/admin/server.crt",
@@ -92,7 +92,7 @@ _PLAUSIBLE: Mapping[str, str | int | float] = {
     "migrate_running_rules.migrate_running": "never",
     "restore_after": "10m",
 }
-"""By key, or section and key: the values of keys without a default."""
+"""Example values of the keys without a default, by "key", or by "section.key" for a key in a section."""
 
 
 def example() -> str:
@@ -103,7 +103,8 @@ def example() -> str:
 def _section(model: type[Section], name: str, *, width: int) -> list[str]:
     """Write the lines of one object, with all keys that it may have.
 
-    A key that is set comes last where there is one: then any other needs a comma, commented out or not.
+    The last key has no comma after it, so it is one that is not commented out, where there is such a key. Any
+    other key has a comma, so that its comment marks can be removed.
     """
     keys = list(model.model_fields)
     descriptions = descriptions_of(model)
@@ -136,7 +137,7 @@ def _entry(field: FieldInfo, key: str, section: str, *, width: int) -> list[str]
 
 
 def _value(field: FieldInfo, key: str, section: str, *, width: int) -> list[str]:
-    """Write the lines of a key's value: its default, or a plausible one where there is none."""
+    """Write the lines of a key's value: its default, or an example where there is none."""
     model = _section_in(field.annotation)
     if model is not None and get_origin(field.annotation) is tuple:
         element = _section(model, key, width=width - len("  // "))
@@ -144,12 +145,12 @@ def _value(field: FieldInfo, key: str, section: str, *, width: int) -> list[str]
     if model is not None:
         return _section(model, key, width=width)
     if field.is_required() or _is_unset(field):
-        return [json.dumps(_PLAUSIBLE[f"{section}.{key}" if section else key])]
+        return [json.dumps(_EXAMPLES[f"{section}.{key}" if section else key])]
     return [json.dumps(written_default(field))]
 
 
 def written_default(field: FieldInfo) -> object:
-    """Return the default as the file has it, units included."""
+    """Return the default of a key as it is written in the file, such as "30s" instead of 30.0."""
     parsers = [each.func for each in field.metadata if isinstance(each, BeforeValidator)]
     if parse_duration in parsers:
         return format_duration(field.default)
@@ -163,7 +164,7 @@ def _is_unset(field: FieldInfo) -> bool:
 
 
 def _section_in(annotation: object) -> type[Section] | None:
-    """Find the section that a key holds: itself, or None, or several."""
+    """Find the section in a key's type: the type itself, optional, or in a tuple; None without one."""
     parts = (annotation, *get_args(annotation))
     return next((part for part in parts if isinstance(part, type) and issubclass(part, Section)), None)
 

@@ -78,7 +78,7 @@ Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 NonNegativeDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 FilePath = Annotated[Path, BeforeValidator(absolute_path)]
-"""A file that somebody else reads."""
+"""An absolute path of a file that another process reads, so that it need not exist here."""
 ReadableFile = Annotated[Path, BeforeValidator(existing_file)]
 SecretFile = Annotated[Path, BeforeValidator(_secret_file)]
 Address = Annotated[str, Field(pattern=ADDRESS)]

@@ -63,23 +63,24 @@ async def check_bbs(config: Config) -> Findings:
 
 
 def judge_cells(cells: Sequence[Cell]) -> Finding:
-    """Report whether there is a cell for Docker apps."""
-    takers = sum(_DOCKER in cell.rootfs_schemes for cell in cells)
+    """Report whether there is a cell that runs Docker images."""
+    docker_cells = sum(_DOCKER in cell.rootfs_schemes for cell in cells)
     if not cells:
         advice = "check that the cells' rep runs; no app can be migrated while no cell is registered"
         return warning(CELLS, "no cell is registered", advice)
-    if not takers:
+    if not docker_cells:
         advice = 'let the rep of at least one cell offer the rootfs provider "docker"'
         return problem(CELLS, f"none of {len(cells)} registered cells runs Docker images", advice)
-    return ok(CELLS, f"{takers} of {len(cells)} registered cells run Docker images")
+    return ok(CELLS, f"{docker_cells} of {len(cells)} registered cells run Docker images")
 
 
 def judge_stores(stores: frozenset[StoreId], own: frozenset[StoreId] | None) -> Iterator[Finding]:
-    """Report other stores than this one with which daemons work on the BBS, or have in the last two minutes.
+    """Report the other stores whose daemons work on the BBS now, or did in the last two minutes.
 
     Args:
-        stores: Those whose markers are fresh.
-        own: The id of this store, if it has one; None where it is not known, so that one of them may be it.
+        stores: The stores whose markers in the BBS are fresh.
+        own: The id of this daemon's store, empty if it has none yet. None where it is not known: then one of
+            `stores` may be this daemon's own.
     """
     others = sorted(stores if own is None else stores - own)
     if len(others) > (own is None):

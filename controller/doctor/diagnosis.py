@@ -1,6 +1,6 @@
 """Runs all checks concurrently, each with a time limit, and yields their findings in a fixed order.
 
-Every failure of the systems around becomes a finding. Any other error is a bug of this program.
+Every failure of another system becomes a finding. Any other error is a bug of this program.
 """
 
 import asyncio
@@ -42,11 +42,11 @@ class Check:
     """One check, which has not started yet.
 
     Attributes:
-        name: The `check` of its findings.
-        subject: What it checks, for a finding where it fails or takes too long.
-        run: Starts it.
-        level: Level of that finding.
-        limit: Seconds that it may take.
+        name: Name of the check, which its findings carry as `check`.
+        subject: What is checked, as the finding names it when the check fails or takes too long.
+        run: Starts the check.
+        level: Level of the finding when the check fails or takes too long.
+        limit: Seconds that the check may take.
     """
 
     name: str
@@ -105,7 +105,7 @@ def checks_of(config: Config) -> tuple[Check, ...]:
 
 
 async def run_check(check: Check) -> list[Finding]:
-    """Run one check for as long as it may take, and return what it has found until then."""
+    """Run one check within its limit; what it has found before a failure or the limit is returned too."""
     found: list[Finding] = []
 
     def give_up(text: str, advice: str) -> None:

@@ -1,4 +1,4 @@
-"""Shakes hands with a server of gRPC over TLS, since gRPC does not say what is at fault with a connection."""
+"""Makes a TLS handshake with a gRPC server, since the gRPC library does not say why a connection fails."""
 
 import asyncio
 import ssl
@@ -7,15 +7,15 @@ from controller.mutual_tls import MutualTls
 from controller.transport import client_tls
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
-"""With it an HTTP/2 connection begins (RFC 9113 section 3.4): a server answers with its settings."""
+"""The connection preface of HTTP/2 (RFC 9113 section 3.4); a server answers with its settings."""
 
 
 class ClosedInHandshakeError(ConnectionError):
-    """The connection was closed before anything was said of certificates."""
+    """The server closed the connection during the handshake, without a TLS alert that says why."""
 
 
 def grpc_tls(tls: MutualTls) -> ssl.SSLContext:
-    """Read the files of mutual TLS as a library does that says what is wrong with them; blocks.
+    """Read the files of mutual TLS with Python's own TLS, which says what is wrong with them; blocks.
 
     Raises:
         Invalid: As `client_tls`.
@@ -28,15 +28,15 @@ def grpc_tls(tls: MutualTls) -> ssl.SSLContext:
 async def hangs_up(
     address: str, context: ssl.SSLContext, *, limit: float, server_name: str | None = None
 ) -> bool:
-    """Open a connection, and tell whether the server breaks it off after the handshake.
+    """Open a connection, and return whether the server closes it right after the handshake.
 
-    With TLS 1.3 a server refuses a certificate only then, and may do so without a word.
+    With TLS 1.3 a server refuses the client's certificate only then, and may do so without an alert.
 
     Args:
         address: "host:port".
         context: As `grpc_tls` makes it.
-        limit: Seconds for the connection and the first word of the server.
-        server_name: In the server's certificate, where it is not the host.
+        limit: Seconds for the connection and the first byte from the server.
+        server_name: Name that the server's certificate must contain; None for the host.
 
     Raises:
         ClosedInHandshakeError: The server, or a proxy before it, has closed the connection.
@@ -63,6 +63,6 @@ async def hangs_up(
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Split "host:port"."""
+    """Split "host:port", or "[host]:port" for IPv6, into the host and the port."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)

@@ -81,7 +81,7 @@ class BaseEngine(ABC):
         meters.append(meter)
         if len(meters) > 1:
             for each in meters:
-                each.has_company = True
+                each.has_concurrent_copy = True
         try:
             yield meter
         finally:

@@ -27,7 +27,7 @@ class TransferResources:
         limits: The limits of each copy.
         single_flight: Keeps two copies from uploading the same blob at the same time.
         proven: The blobs that were sent or read lately.
-        part_sizes: In how long parts registries take uploads.
+        part_sizes: The lengths of the parts in which registries accept uploads.
         unreliable: The sources that broke uploads off lately.
         open_uploads: The uploads that are under way.
         workers: Threads that copy blobs.
@@ -56,7 +56,7 @@ class TransferResources:
         return buffer
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads, without waiting for them."""
         for threads in (self.workers, self.upload_starters):
             threads.shutdown(wait=False, cancel_futures=True)
 

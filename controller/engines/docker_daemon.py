@@ -96,7 +96,7 @@ class DockerCopy(BaseEngine):
         # One copy of the same content at a time, since each removes at its end what it has pulled. The
         # target's lock is always taken first.
         async with self._lock(target), self._lock(image.platform_digest):
-            with self._metered(target) as meter, meter.telling_errors():
+            with self._metered(target) as meter, meter.noting_bytes_in_errors():
                 return await self._copy(
                     DockerCopyRequest(image, target, credentials, self._image_platform), meter
                 )

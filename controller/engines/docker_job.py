@@ -36,12 +36,17 @@ ResultT = TypeVar("ResultT")
 
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SECONDS_TO_REMOVE = 60.0
-"""Idle time while an image is removed, during which the daemon deletes its files."""
+"""Seconds that the daemon may send nothing while it deletes the files of an image."""
 
 
 @dataclass(frozen=True, slots=True)
 class DockerDaemon:
-    """The docker daemon that copies, and the seconds that it may send nothing."""
+    """The docker daemon that copies.
+
+    Attributes:
+        socket_path: Path of its Unix socket.
+        idle: Seconds that it may send nothing during a request.
+    """
 
     socket_path: str
     idle: float
@@ -66,7 +71,10 @@ class DockerDaemon:
 
 @dataclass(frozen=True, slots=True)
 class DockerCopyRequest:
-    """What is copied, and where to; no other copy may use the same source or target at the same time."""
+    """What is copied, and where to.
+
+    No other copy in the daemon may use the same source or target at the same time.
+    """
 
     image: ResolvedImage
     target: ImageReference
@@ -92,15 +100,15 @@ class DockerJob:
         self._private = registries.repository(request.target, None, cancellation)
 
     def run(self, daemon: DockerDaemon) -> CopiedImage:
-        """Copy, and remove from the daemon what was not there before."""
+        """Copy, and at the end untag the images in the daemon that the copy has added."""
         manifest = self._read_source()
         pulled = self._source.image.at(stored_digest(manifest))
-        self._meter.set_total(2 * sum(_sizes(manifest).values()))
-        with daemon.open(self._cancellation) as client, ExitStack() as made:
+        self._meter.set_total(2 * sum(_sizes(manifest).values()))  # each layer is pulled, and then pushed
+        with daemon.open(self._cancellation) as client, ExitStack() as cleanup:
             if client.find_image(str(pulled)) is None:
-                made.enter_context(daemon.untagging(str(pulled)))
+                cleanup.enter_context(daemon.untagging(str(pulled)))
             local = self._pull(client, pulled, manifest)
-            made.enter_context(daemon.untagging(str(self._private.image)))
+            cleanup.enter_context(daemon.untagging(str(self._private.image)))
             return self._verify(manifest, self._push(client, local, manifest))
 
     def _read_source(self) -> Manifest:
@@ -152,7 +160,7 @@ class DockerJob:
     def _with_login(
         self, image: ImageReference, own: Credentials | None, use: Callable[[Credentials | None], ResultT]
     ) -> ResultT:
-        """Do something with the login for an image, and once more with a newer one if that is refused."""
+        """Call a function with the login for an image, and again with a newer one if the login is refused."""
         login = self._registries.login(image, own)
         try:
             return use(login)
@@ -213,8 +221,8 @@ def check_repackable(contents: CopyContents, source: ImageReference) -> None:
 def remove_leftovers(client: DockerClient, repositories: CacheRepositories) -> None:
     """Remove what a run that crashed left: cache images, and the references that they were pulled by.
 
-    An image with a tag of somebody else loses only ours. A crash between the end of a pull and the
-    tag that follows leaves an image that cannot be told from other people's.
+    An image that also has other tags loses only the tags of cache images. A crash between the end of a pull
+    and the tag that follows leaves an image that cannot be told from the images of others, and that stays.
     """
     name = re.escape(f"{repositories.address}/{repositories.template}").replace(r"\{guid\}", _UUID)
     for image in client.list_images():

@@ -1,4 +1,4 @@
-"""Counts the bytes and retries of a copy; the threads of the copy write the counts, others read them."""
+"""Counts the bytes and retries of a copy; the copy's threads write the counts, other threads read them."""
 
 import threading
 from collections.abc import Iterator
@@ -29,11 +29,11 @@ class ProgressMeter:
     """Adds up what the threads of one copy report.
 
     Attributes:
-        has_company: Whether another copy to the same target was under way meanwhile.
+        has_concurrent_copy: Whether another copy to the same target was under way during this one.
     """
 
     def __init__(self) -> None:
-        self.has_company = False
+        self.has_concurrent_copy = False
         self._lock = threading.Lock()
         self._total = self._transferred = self._skipped = self._retries = self._moved = 0
         self._mounted = 0
@@ -44,8 +44,8 @@ class ProgressMeter:
             return CopyProgress(self._total, self._transferred, self._skipped, self._retries)
 
     @contextmanager
-    def telling_errors(self) -> Iterator[None]:
-        """Note in the error that ends the block how many bytes were moved until then."""
+    def noting_bytes_in_errors(self) -> Iterator[None]:
+        """Note in the error that ends the block how many bytes were transferred until then."""
         try:
             yield
         except DockerCacheError as error:
@@ -65,7 +65,10 @@ class ProgressMeter:
             self._moved += size
 
     def correct_transferred(self, size: int) -> None:
-        """Count bytes that an earlier attempt has copied, or take them back with a negative size."""
+        """Count bytes that an earlier attempt has copied; a negative size takes bytes back.
+
+        The bytes that an error carries stay as they are, since they were transferred in any case.
+        """
         with self._lock:
             self._transferred += size
 

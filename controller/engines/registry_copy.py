@@ -87,7 +87,7 @@ class RegistryCopy(BaseEngine):
             Invalid: The source serves something that cannot be copied faithfully, or that cells refuse;
                 nothing is visible under the target.
         """
-        with self._metered(target) as meter, meter.telling_errors():
+        with self._metered(target) as meter, meter.noting_bytes_in_errors():
             context = self._context(image, target, credentials, meter=meter, reader=reader)
             return await self._copy(context, image, state, reader)
 
@@ -148,7 +148,7 @@ class RegistryCopy(BaseEngine):
         began_own = state in {TargetState.EMPTY, TargetState.OWN}
 
         def owns_target() -> bool:
-            return began_own and not meter.has_company
+            return began_own and not meter.has_concurrent_copy
 
         possession = Possession(context.source, reader, holders, owns_target=owns_target)
         context = replace(context, possession=possession)

@@ -1,8 +1,8 @@
-"""Makes one call several times, within one time limit, until somebody answers it.
+"""Makes one call to Locket several times, within one time limit, until a server answers.
 
-A renewal that fails costs this process its lock, so that one lost connection, or one server that hangs, must
-not make it fail while another server could answer. Lock and Release may be repeated: for one owner they are
-idempotent.
+A renewal that fails costs this process its lock. So one lost connection, or one server that hangs, must not
+make the renewal fail while another server could answer. Lock and Release may be repeated, since they are
+idempotent for one owner.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from typing import TypeVar
 from reconcile.errors import DockerCacheError, Unavailable
 
 PAUSE = 0.25
-"""Seconds between the first attempt that has failed and the next one; it doubles with each that fails."""
+"""Seconds between the first failed attempt and the next one; doubles with each failed attempt."""
 
 LONGEST_PAUSE = 1.0
+"""Seconds between a failed attempt and the next one at most."""
 
 T = TypeVar("T")
 
@@ -28,18 +29,18 @@ async def until_answered(
 ) -> T:
     """Make attempts until one of them gets an answer.
 
-    A further attempt begins shortly after one has failed, and beside those that have been silent for too
-    long, whose answers still count.
+    A further attempt begins shortly after one has failed. It also begins when no attempt has ended for
+    `patience`; the silent attempts then go on beside it, and their answers still count.
 
     Args:
         attempt: Makes the call once.
         limit: Seconds for all attempts together.
         patience: Seconds of silence after which a further attempt begins.
-        late: Makes the error that tells that nobody has answered in time.
+        late: Makes the error that says that no server has answered in time.
 
     Raises:
-        Unavailable: Of the last attempt that has failed by itself, or `late` where none has.
-        DockerCacheError: The answer, where it is an error.
+        Unavailable: The error of the last attempt that failed, or the error of `late` when none failed.
+        DockerCacheError: A server's answer, where it is an error of another kind.
     """
     loop = asyncio.get_running_loop()
     end, ended = loop.time() + limit, asyncio.Queue[T | DockerCacheError]()

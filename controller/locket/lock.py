@@ -10,8 +10,8 @@ from reconcile.errors import Conflict, DockerCacheError, ErrorCode
 LOCK_KEY = "diego-docker-cache"
 
 _PART_OF_INTERVAL = 0.9
-"""Share of the retry interval that a call may take, so that it ends by an error that says why, and not by
-whoever waits for it."""
+"""Share of the retry interval that a call may take. So the call ends with an error that says why, before its
+caller gives up."""
 
 _LOOK_WITHIN = 1.0
 """Seconds for finding out who holds the lock, when this instance was refused it."""
@@ -21,7 +21,7 @@ class LocketLock:
     """The lock of all instances of one platform.
 
     Args:
-        client: Of Locket.
+        client: Makes the calls to Locket.
         ttl: Seconds after the last renewal at which Locket may give the lock to another owner.
         retry_interval: Seconds that one call may take.
         key: Name of the lock.
@@ -51,7 +51,7 @@ class LocketLock:
             raise Conflict(SYSTEM, ErrorCode.LOCK_HELD, detail) from error
 
     async def release(self) -> None:
-        """Give the lock back, where the owner of the last note holds it; else nothing happens.
+        """Give the lock back if the owner of the last `acquire` still holds it.
 
         Raises:
             Unavailable: Locket did not answer.

@@ -14,8 +14,9 @@ SYSTEM = "locket"
 NO_ANSWER = "no-answer"
 
 _NOT_FOUND = "resource-not-found"
-_FINAL_OF_DATABASE = "sql-bad-request"
-"""A text is longer than its column; whatever else the database says may be over at the next attempt."""
+_SQL_BAD_REQUEST = "sql-bad-request"
+"""Locket's database refused a text that is longer than its column. Its other errors may be over at the next
+attempt."""
 
 _STATUS = grpc.StatusCode
 
@@ -24,7 +25,7 @@ def error_from_status(error: grpc.aio.AioRpcError, *, call: str) -> DockerCacheE
     """Map the status of a call.
 
     Args:
-        error: That the call ended with.
+        error: The error that the call ended with.
         call: What was attempted, and at which address.
     """
     status, text = error.code(), one_line(error.details() or "")
@@ -38,7 +39,7 @@ def error_from_status(error: grpc.aio.AioRpcError, *, call: str) -> DockerCacheE
             return Invalid(SYSTEM, text or _code_of(status), detail)
         case _STATUS.UNAUTHENTICATED | _STATUS.PERMISSION_DENIED:
             return Denied(SYSTEM, _code_of(status), detail)
-        case _STATUS.UNKNOWN if text == _FINAL_OF_DATABASE:
+        case _STATUS.UNKNOWN if text == _SQL_BAD_REQUEST:
             return Invalid(SYSTEM, text, detail)
         case _STATUS.UNIMPLEMENTED:
             return Unavailable(SYSTEM, _code_of(status), f"{detail} (is this Locket?)")
@@ -53,7 +54,7 @@ def error_from_status(error: grpc.aio.AioRpcError, *, call: str) -> DockerCacheE
 
 
 def no_answer(seconds: float, *, call: str) -> Unavailable:
-    """Make the error of a call that nobody has answered."""
+    """Make the error of a call that no server has answered within some seconds."""
     return Unavailable(SYSTEM, NO_ANSWER, f"{call}: no answer within {seconds:g} s")
 
 
@@ -62,7 +63,7 @@ def _code_of(status: grpc.StatusCode) -> str:
 
 
 def _in_short(text: str) -> str:
-    """Say why there is no connection, in the same words for each address of a host."""
+    """Shorten gRPC's text about a failed connection, so that it is the same for each address of a host."""
     lower = text.lower()
     if "refused" in lower:
         return "the connection was refused"

@@ -1,4 +1,4 @@
-"""The metrics of the BBS: its event streams, and the sweeps, which list it."""
+"""The metrics of the BBS's event streams, and of the sweeps, which list the BBS."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ _REFUSALS = (
 
 
 class BbsMetrics:
-    """What is heard of the BBS."""
+    """The metrics of the event streams, the sweeps, the staging tasks and the Docker LRPs."""
 
     def __init__(self, families: Families) -> None:
         streams = {"stream": tuple(Stream)}
@@ -95,7 +95,7 @@ class BbsMetrics:
         )
 
     def show_lrps(self, counts: Mapping[RunsFrom, int]) -> None:
-        """Show how many LRPs of a listing run from where."""
+        """Show how many LRPs of a listing run from the cache, sources, and former private registries."""
         for runs_from, count in counts.items():
             self.docker_lrps.labels(runs_from).set(count)
 
@@ -103,8 +103,8 @@ class BbsMetrics:
         """Show how many LRPs of a listing run from each source registry.
 
         Args:
-            hosts: As rootfs URIs have them; empty for Docker Hub.
-            names: Of the registries that are told apart.
+            hosts: Number of LRPs by the host in their rootfs URIs, which is empty for Docker Hub.
+            names: The names of the registries that have a label of their own; any other counts as `OTHER`.
         """
         counts = Counter(dict.fromkeys((*names.sources, OTHER), 0))
         for host, count in hosts.items():

@@ -1,4 +1,4 @@
-"""The metrics of Cloud Controller, and of its droplets."""
+"""The metrics of the requests to Cloud Controller, and of its droplets."""
 
 from controller.metrics.families import Families
 from controller.metrics.lrps import OF_DROPLETS
@@ -9,7 +9,7 @@ from reconcile.reasons import Reason
 
 
 class CloudControllerMetrics:
-    """The requests to Cloud Controller; the gauges are there where the config names one."""
+    """The requests to Cloud Controller; the gauges are exposed only where the config names its API."""
 
     def __init__(self, families: Families) -> None:
         self.requests = families.counter(

@@ -8,8 +8,8 @@ from reconcile.records import JobState
 OPEN_STATES = (JobState.QUEUED, JobState.COPYING)
 
 HOW = ("transferred", "mounted", "present")
-"""How the bytes of a copy came into the private registry: they were moved there, mounted from another copy's
-repository, or there already."""
+"""How the bytes of a copy came into the private registry: they were transferred from the source, mounted from
+another copy's repository, or present already."""
 
 
 class JobMetrics:

@@ -28,11 +28,13 @@ from reconcile.notes import (
 )
 from reconcile.references import CacheGuid, CacheRepositories, Digest, parse_image_reference
 
-_EMPTY = b"{}"
-_NOTHING = Descriptor("application/vnd.oci.empty.v1+json", digest_of(_EMPTY), len(_EMPTY))
+_EMPTY_CONTENT = b"{}"
+_EMPTY = Descriptor("application/vnd.oci.empty.v1+json", digest_of(_EMPTY_CONTENT), len(_EMPTY_CONTENT))
+"""The empty descriptor of the image specification, for an artifact that has no config or no layers."""
 _MOST_REFERRERS = 100
 _THREADS = 2
 _ANY_GUID = CacheGuid("00000000-0000-4000-8000-000000000000")
+"""A GUID that no copy has, to find out where in the names of copies the GUID stands."""
 
 
 class CopyNotes:
@@ -41,7 +43,8 @@ class CopyNotes:
     Args:
         registries: Opens the private registry with the daemon's own login.
         cache: The names of copies.
-        keys: Seal notes, and say which notes are believed: the first one seals. None writes unsealed notes.
+        keys: The journal's keys. The first one seals the notes that are written; a note that any of them has
+            sealed is believed. Without keys, notes are written unsealed.
     """
 
     def __init__(self, registries: Registries, cache: CacheRepositories, keys: Sequence[bytes]) -> None:
@@ -62,13 +65,13 @@ class CopyNotes:
         """Write a note in place of an earlier one.
 
         Raises:
-            NotFound: The copy is not there.
+            NotFound: The registry does not hold the copy.
         """
         cancellation = Cancellation()
         await in_thread(lambda: self._write(note, cancellation), self._threads, cancellation)
 
     async def find_digest(self, guid: CacheGuid) -> Digest | None:
-        """Read the digest of a copy's manifest; None when the copy is not there."""
+        """Read the digest of a copy's manifest; None when the registry does not hold the copy."""
         cancellation = Cancellation()
 
         def work() -> Digest | None:
@@ -85,11 +88,11 @@ class CopyNotes:
         """Find the note beside a copy; None when there is none.
 
         Args:
-            guid: Of the copy.
-            digest: Of the copy's manifest as the registry serves it.
+            guid: GUID of the copy.
+            digest: Digest of the copy's manifest as the registry serves it.
 
         Raises:
-            Invalid: `bad-note`: it cannot be read, or is about something else.
+            Invalid: `bad-note`: there are notes, but none that can be read and is about the copy.
         """
         cancellation = Cancellation()
         return await in_thread(lambda: self._find(guid, digest, cancellation), self._threads, cancellation)
@@ -106,10 +109,10 @@ class CopyNotes:
         return await in_thread(work, self._threads, cancellation)
 
     async def list_copies(self) -> tuple[CacheGuid, ...]:
-        """List the GUIDs of what the private registry lists under the names of copies.
+        """List the GUIDs of the copies that the private registry lists, in order.
 
         Raises:
-            DockerCacheError: The registry does not list what it holds.
+            DockerCacheError: The registry does not list its repositories or tags.
         """
         cancellation = Cancellation()
 
@@ -147,14 +150,14 @@ class CopyNotes:
     def _write(self, note: CopyNote, cancellation: Cancellation) -> None:
         repository = self._open(note.cache_guid, cancellation)
         document = _artifact(note, repository.fetch_manifest(str(note.digest)), self._keys)
-        if repository.find_blob(_NOTHING.digest) is None:
-            repository.push_blob(_NOTHING, _EMPTY)
+        if repository.find_blob(_EMPTY.digest) is None:
+            repository.push_blob(_EMPTY, _EMPTY_CONTENT)
         if not repository.push_manifest(document, str(document.digest)):
             repository.push_manifest(document, note_tag(repository.image))
             return
         for other in self._documents(repository, note.digest):
             if other.digest != document.digest:
-                with suppress(NotFound, Denied, Invalid):  # it stays where the registry deletes nothing
+                with suppress(NotFound, Denied, Invalid):  # the note stays where the registry deletes nothing
                     repository.delete_manifest(other.digest)
 
     def _find(self, guid: CacheGuid, digest: Digest, cancellation: Cancellation) -> CopyNote | None:
@@ -194,20 +197,20 @@ class CopyNotes:
 
 
 def _artifact(note: CopyNote, copy: Document, keys: Sequence[bytes]) -> Manifest:
-    """Make the manifest of a note: all it says is in its annotations."""
+    """Make the manifest of a note: its annotations hold the content of the note."""
     subject = {"mediaType": copy.media_type, "digest": str(note.digest), "size": len(copy.raw)}
-    nothing = {"mediaType": _NOTHING.media_type, "digest": str(_NOTHING.digest), "size": _NOTHING.size}
+    empty = {"mediaType": _EMPTY.media_type, "digest": str(_EMPTY.digest), "size": _EMPTY.size}
     content = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "artifactType": ARTIFACT_TYPE,
-        "config": nothing,
-        "layers": [nothing],
+        "config": empty,
+        "layers": [empty],
         "subject": subject,
         "annotations": annotations_of(note, keys),
     }
     raw = json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
-    return Manifest(raw, OCI_MANIFEST, digest_of(raw), _NOTHING, (_NOTHING,))
+    return Manifest(raw, OCI_MANIFEST, digest_of(raw), _EMPTY, (_EMPTY,))
 
 
 def _annotations(document: Document) -> dict[str, object]:

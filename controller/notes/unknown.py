@@ -14,9 +14,9 @@ from reconcile.references import CacheGuid
 log = structlog.get_logger(scope="notes")
 
 INTERVAL = 30.0
-"""Seconds between two looks."""
+"""Seconds between two comparisons of the copies in use with the records."""
 
-_SHOWN = 5
+_MOST_LOGGED = 5  # GUIDs of copies in one log line
 
 
 class KnownCopies(Protocol):
@@ -35,7 +35,7 @@ class UnknownCopies:
         process.metrics.copies.unknown.set_function(lambda: len(self._unknown))
 
     async def run(self) -> None:
-        """Look forever."""
+        """Compare the copies in use with the records forever."""
         while True:
             try:
                 await self.look()
@@ -44,7 +44,7 @@ class UnknownCopies:
             await asyncio.sleep(INTERVAL)
 
     async def look(self) -> None:
-        """Look once, and log what has changed."""
+        """Compare the copies in use with the records once, and log what has changed."""
         used = self._uses.copies()
         known = {image.cache_guid for image in await self._records.list_images()} if used else set()
         before, self._unknown = self._unknown, used - known
@@ -54,7 +54,7 @@ class UnknownCopies:
                 "lrps-run-from-unknown-copies",
                 copies=len(self._unknown),
                 lrps=lrps,
-                cache_guids=sorted(self._unknown)[:_SHOWN],
+                cache_guids=sorted(self._unknown)[:_MOST_LOGGED],
                 detail="the database was lost, or replaced by an older one: `rebuild` finds their sources, "
                 "`restore-backup` puts a backup in its place",
             )

@@ -29,10 +29,10 @@ PAUSE = 0.2
 """Seconds between two notes."""
 
 _BATCH = 50
-_MOST_REFUSALS = 5
+_MOST_REFUSALS = 5  # in a row; then the registry is taken to refuse every note
 _REFUSED_PAUSE = 3600.0  # seconds, when the registry refuses every note
 _FAILED_PAUSE = backoff(5.0, 300.0)
-_SHORTEST_ROUND, _LONGEST_ROUND = 0.5, 30.0  # seconds
+_SHORTEST_ROUND, _LONGEST_ROUND = 0.5, 30.0  # seconds until the next look for notes that are due
 
 
 class WrittenNotes(Protocol):
@@ -51,17 +51,21 @@ class NotedCopies(Protocol):
     async def list_due(
         self, *, made_before: float, noted_before: float, now: float, limit: int
     ) -> tuple[tuple[CachedImage, bool], ...]:
-        """List copies whose notes are due, each with whether its source needs a login, as far as is known."""
+        """List copies whose notes are due, each with whether its source needs a login, as far as is known.
+
+        Times are UTC seconds since 1970. A note is due where the copy was made before `made_before`, and was
+        not written after `noted_before`.
+        """
 
     async def mark_noted(self, cache_guid: CacheGuid, at: float) -> bool:
         """Save when the note of a copy was written; False when the record of the copy is gone."""
 
 
 class NoteWriter:
-    """Writes notes.
+    """Writes a note beside each copy, and writes it anew from time to time.
 
     Args:
-        after: Seconds from the end of a copy to its note.
+        after: Seconds from the end of a copy until its note is due.
     """
 
     def __init__(self, notes: WrittenNotes, copies: NotedCopies, *, after: float, process: Process) -> None:

@@ -18,7 +18,7 @@ class SearchedRegistry(Protocol):
     """The private registry, as far as copies are looked for in it."""
 
     async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
-        """Say what of a copy is missing or damaged; empty when nothing is, as far as was looked."""
+        """Say what of a copy is missing or corrupt; empty when the check has found nothing."""
 
 
 class FoundImages(Protocol):
@@ -36,17 +36,17 @@ class FoundJobs(Protocol):
 
 
 class FoundBindings(Protocol):
-    """The records of which job a requester caused."""
+    """The records of which job each requester has asked for."""
 
     async def find_binding(self, requester: str) -> Binding | None:
         """Read the binding of a requester."""
 
 
 class FoundSources(Protocol):
-    """What LRPs ran from before their migrations."""
+    """The records of what LRPs ran from before their migrations."""
 
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
-        """Read what an LRP ran from."""
+        """Read what an LRP ran from before its migration; None when that is not known."""
 
 
 class NamedCopies(Protocol):
@@ -60,20 +60,20 @@ class NamedCopies(Protocol):
 
 
 class NoNamedCopies:
-    """Stands for droplets of which none names a copy."""
+    """Takes the place of `NamedCopies` where no droplet names a copy."""
 
     def copies(self) -> frozenset[CacheGuid]:
-        """Know of no copy."""
+        """Return no copy."""
         return frozenset()
 
     def names(self, _cache_guid: CacheGuid) -> bool:
-        """Know of no droplet."""
+        """Return False."""
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class RepairRecords:
-    """What is known of the jobs that repair copies, and of where copies may be sent from again."""
+    """The records of the jobs that repair copies, and of the sources that copies may be sent from again."""
 
     jobs: FoundJobs
     bindings: FoundBindings
@@ -85,9 +85,9 @@ class PresenceDependencies:
     """The dependencies of the loop that looks after copies.
 
     Attributes:
-        queue: The LRPs that need a pass, since something was found out about their copy.
+        queue: Receives the LRPs that need a pass, since something was found out about their copy.
         uses: Which LRPs run from which copy.
-        named: Which copies LRPs may be desired from next.
+        named: The copies that droplets name: a later LRP of their apps runs from them.
     """
 
     registry: SearchedRegistry

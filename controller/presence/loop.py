@@ -1,4 +1,8 @@
-"""Looks for copies on a schedule and on suspicion, and follows those of which something is missing."""
+"""Checks copies in the private registry on a schedule and on suspicion, and repairs incomplete ones.
+
+Two checks in a row must find something missing before a copy counts as incomplete. An incomplete copy is then
+checked again and again, until it is complete or its record is gone.
+"""
 
 import asyncio
 import random
@@ -26,21 +30,22 @@ from reconcile.times import age_of
 log = structlog.get_logger(scope="presence")
 
 CONFIRM_AFTER = 5.0
-"""Seconds between the two looks that say that something is missing."""
+"""Seconds between the two looks of which both must find something missing."""
 
 FOLLOW_UP = 30.0
-"""Seconds between two looks at a copy that is incomplete; the end of its repair shortens them."""
+"""Seconds between two looks at a copy that is incomplete; the next look is at once when a repair ends."""
 
 LOOK_PAUSE = 20.0
-"""Seconds between two looks at one copy that different suspicions ask for."""
+"""Shortest seconds between two looks at one copy that suspicions ask for."""
 
 LOOK_WITHIN = 60.0
 """Seconds that a look may take: after that the registry counts as one that does not answer."""
 
 SLOW_CHECK_INTERVAL = 5.0
+"""Seconds between two searches for instances that start slowly."""
 
 UNANSWERED_PAUSE = backoff(2.0, 60.0)
-"""Seconds until the next look, by how many in a row were not answered."""
+"""Seconds until the next look, by how many looks in a row the registry has not answered."""
 
 SYNC_INTERVAL = 10.0
 """Seconds between two comparisons of the schedule with the copies that are in use."""
@@ -50,9 +55,10 @@ class PresenceLoop:
     """Looks after the copies that LRPs run from.
 
     Args:
-        dependencies: What it works with.
-        intervals: Between two looks at one copy.
+        dependencies: The systems and records that the loop works with.
+        intervals: Times between two scheduled looks at one copy.
         confirm_after: See `CONFIRM_AFTER`.
+        random_part: Gives numbers from 0 to 1, which spread looks over time.
     """
 
     def __init__(
@@ -70,14 +76,14 @@ class PresenceLoop:
         self._schedule = Schedule(intervals, random_part=random_part)
         self._random = random_part
         self._suspects: WorkQueue[CacheGuid] = WorkQueue()
-        self._queued: set[CacheGuid] = set()
-        self._depths: dict[CacheGuid, CheckDepth] = {}
-        self._looked_at: dict[CacheGuid, float] = {}
-        self._seen_missing: set[CacheGuid] = set()
-        self._incomplete: dict[CacheGuid, CopyCheck] = {}
+        self._queued: set[CacheGuid] = set()  # in the queue, or being looked at
+        self._depths: dict[CacheGuid, CheckDepth] = {}  # that suspicions ask for
+        self._looked_at: dict[CacheGuid, float] = {}  # seconds of the monotonic clock
+        self._seen_missing: set[CacheGuid] = set()  # by one look at least
+        self._incomplete: dict[CacheGuid, CopyCheck] = {}  # by two looks, and saved
         self._unanswered = 0
         self.of_copies: list[Callable[[CacheGuid], None]] = []
-        """Are told of each copy that is not as it was when it was last looked at."""
+        """Functions that are called with each copy about which a look has found something out."""
         self._slow_starts = SlowStarts(dependencies.process.monotonic)
         self.repairs = Repairs(dependencies)
         metrics = dependencies.process.metrics
@@ -89,7 +95,7 @@ class PresenceLoop:
         self._suspects.close()
 
     def note_instance(self, row: ActualLrp) -> None:
-        """Note an instance, which may be slow to start, or find no place, from a copy."""
+        """Note an instance that runs from a copy; one that finds no cell makes the copy suspect."""
         cache_guid = self._uses.copy_of(row.process_guid)
         self._slow_starts.note(row, cache_guid)
         if cache_guid is not None and row.placement_error:
@@ -100,7 +106,7 @@ class PresenceLoop:
         self._slow_starts.forget(row.instance_guid)
 
     def note_crash(self, crash: ActualLrpCrashed) -> None:
-        """Look at the copy that a crashed instance ran from: at its blobs too when it was not created."""
+        """Look at the copy that a crashed instance ran from; at its blobs too after a failed pull."""
         cache_guid = self._uses.copy_of(crash.process_guid)
         if cache_guid is None:
             return
@@ -117,11 +123,11 @@ class PresenceLoop:
         return await self.repairs.find(job_id)
 
     def check(self, cache_guid: CacheGuid) -> None:
-        """Look for a copy at once, since an operator has found that something is wrong with it."""
+        """Look at a copy and its blobs soon, since an operator has found that something is wrong with it."""
         self.suspect(cache_guid, CheckDepth.BYTES)
 
     def suspect(self, cache_guid: CacheGuid, depth: CheckDepth) -> None:
-        """Look for a copy at once, or soon when that was done just now."""
+        """Look at a copy at once, or `LOOK_PAUSE` after the last look, as deep as any suspicion asks."""
         known = self._depths.get(cache_guid, depth)
         self._depths[cache_guid] = max(known, depth)
         if cache_guid not in self._queued:
@@ -151,7 +157,7 @@ class PresenceLoop:
             group.create_task(self._watch_slow_starts(), name="presence-slow-starts")
 
     async def _recover(self) -> None:
-        """Go on with the copies of which something was missing when an earlier run of the daemon ended."""
+        """Queue the copies of which something was missing when an earlier run of the daemon ended."""
         for check in await self._list_checks():
             if check.missing_since:
                 self._seen_missing.add(check.cache_guid)
@@ -177,7 +183,7 @@ class PresenceLoop:
             if look is None or look.wait > 0:
                 await asyncio.sleep(SYNC_INTERVAL if look is None else min(look.wait, SYNC_INTERVAL))
                 continue
-            if look.cache_guid in self._seen_missing:  # it is followed anyway
+            if look.cache_guid in self._seen_missing:  # the suspicions look at it anyway
                 self._postpone(look.cache_guid)
                 continue
             await self._look_on_schedule(look.cache_guid, look.depth)
@@ -205,7 +211,7 @@ class PresenceLoop:
             log.debug("failed-to-look-for-copy", cache_guid=cache_guid, error=str(error))
             missing = None
         if missing is None:
-            self._postpone(cache_guid)  # nothing is known: its turn comes again
+            self._postpone(cache_guid)  # the registry did not tell: the schedule looks again later
         elif missing:
             self._postpone(cache_guid)
             self._seen_missing.add(cache_guid)
@@ -255,10 +261,10 @@ class PresenceLoop:
             return UNANSWERED_PAUSE(self._unanswered)
         if not missing:
             await self._note(cache_guid, "", depth)
-            if self._depths.get(cache_guid, depth) > depth:  # there is a graver suspicion since
+            if self._depths.get(cache_guid, depth) > depth:  # meanwhile a suspicion asked for a deeper look
                 return self._confirm_after
             self._forget(cache_guid)
-            if depth is CheckDepth.BYTES:  # a pass waits for what comes out
+            if depth is CheckDepth.BYTES:  # a pass may wait for the result
                 self._queue_lrps(cache_guid)
             return None
         if cache_guid not in self._seen_missing:
@@ -311,7 +317,7 @@ class PresenceLoop:
         return missing
 
     async def _note(self, cache_guid: CacheGuid, missing: str, depth: CheckDepth) -> CopyCheck:
-        """Save what was seen of a copy."""
+        """Save what a look has found, and log and queue the LRPs of the copy when that is new."""
         now = self._process.clock()
         before = await self._checks.find_check(cache_guid)
         check = seen(before, missing, now=now, with_blobs=depth >= CheckDepth.BLOBS)

@@ -1,4 +1,4 @@
-"""Has sent again what of a copy is missing: by a cache job that is pinned to the digest of the copy."""
+"""Has the missing parts of a copy sent again, by a cache job that is pinned to the digest of the copy."""
 
 import structlog
 
@@ -22,23 +22,23 @@ class Repairs:
     def __init__(self, dependencies: PresenceDependencies) -> None:
         self._records, self._requests = dependencies.records, dependencies.requests
         self._uses, self._process = dependencies.uses, dependencies.process
-        self._tried: dict[CacheGuid, int] = {}
+        self._source_index: dict[CacheGuid, int] = {}  # of the source that sends a copy now, or sent it last
 
     async def advance(self, copy: CachedImage) -> bool:
-        """Take the next step for an incomplete copy; False when it cannot be sent again from anywhere."""
+        """Take the next step for an incomplete copy; False when no known source can send it again."""
         job = await self.find_job(copy.cache_guid)
         step = next_repair(job, now=self._process.clock())
         if step is RepairStep.WAIT:
             return True
         sources = await self._sources_of(copy)
         if step is RepairStep.LOST:
-            tried = self._tried.get(copy.cache_guid, _index_of(job, sources)) + 1
-            if tried >= len(sources):
+            following = self._source_index.get(copy.cache_guid, _index_of(job, sources)) + 1
+            if following >= len(sources):
                 return False
-            self._tried[copy.cache_guid] = tried
+            self._source_index[copy.cache_guid] = following
         elif job is None or not job.failure:
-            self._tried[copy.cache_guid] = 0
-        await self._request(copy, sources[self._tried.get(copy.cache_guid, 0) % len(sources)])
+            self._source_index[copy.cache_guid] = 0
+        await self._request(copy, sources[self._source_index.get(copy.cache_guid, 0) % len(sources)])
         return True
 
     async def order(self, copy: CachedImage) -> CacheJob:
@@ -46,21 +46,21 @@ class Repairs:
         job = await self.find_job(copy.cache_guid)
         sources = await self._sources_of(copy)
         is_next = job is not None and bool(job.failure) and not job.is_open
-        tried = (_index_of(job, sources) + 1) % len(sources) if is_next else 0
-        self._tried[copy.cache_guid] = tried
-        return await self._request(copy, sources[tried], is_ordered=True)
+        index = (_index_of(job, sources) + 1) % len(sources) if is_next else 0
+        self._source_index[copy.cache_guid] = index
+        return await self._request(copy, sources[index], is_ordered=True)
 
     def forget(self, cache_guid: CacheGuid) -> None:
         """Forget which sources a copy was sent from again, since it is complete."""
-        self._tried.pop(cache_guid, None)
+        self._source_index.pop(cache_guid, None)
 
     async def find_job(self, cache_guid: CacheGuid) -> CacheJob | None:
-        """Read the last job that was to repair a copy."""
+        """Read the last job that was to repair a copy; None when there was none."""
         binding = await self._records.bindings.find_binding(requester_of_repair(cache_guid))
         return None if binding is None else await self._records.jobs.find_job(binding.job_id)
 
     async def find(self, job_id: JobId) -> CacheJob | None:
-        """Read one of the jobs."""
+        """Read one of the jobs that repair copies."""
         return await self._records.jobs.find_job(job_id)
 
     async def _request(
@@ -91,6 +91,9 @@ class Repairs:
 
 
 def _index_of(job: CacheJob | None, sources: tuple[RepairSource, ...]) -> int:
-    """Find which source a job has tried; an earlier run of the daemon may have begun it."""
+    """Find the index of the source that a job copies from; -1 when there is no job or no such source.
+
+    An earlier run of the daemon may have started the job.
+    """
     images = [source.image for source in sources]
     return images.index(job.source) if job is not None and job.source in images else -1

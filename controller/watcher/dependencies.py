@@ -21,7 +21,7 @@ from reconcile.stop_requests import StopRequests
 
 
 class CopySuspicions(Protocol):
-    """Whoever looks after the copies that LRPs run from."""
+    """What is told of instances, whose crashes and slow starts make a copy suspect."""
 
     def note_instance(self, row: ActualLrp) -> None:
         """Note the state of an instance."""
@@ -34,7 +34,7 @@ class CopySuspicions(Protocol):
 
 
 class EndedStagings(Protocol):
-    """Whoever follows stagings to their droplets."""
+    """What is told of staging tasks, to find the droplets that they make."""
 
     def note_task(self, task: Task) -> None:
         """Note a staging task, which may have ended."""
@@ -74,7 +74,7 @@ class WatchedBbs(Protocol):
     def list_desired_lrps(
         self, domain: str, process_guids: Sequence[ProcessGuid]
     ) -> AsyncIterable[DesiredLrp]:
-        """List some desired LRPs."""
+        """List the desired LRPs with some process GUIDs; those that do not exist are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,11 @@ class WatcherDependencies:
         bindings: The watcher deletes the binding of a task whose staging failed.
         records: The watcher deletes the records of LRPs that no longer exist.
         event_cache: The versions of the LRPs that are being migrated, as events reported them.
-        stops: The instances that passes have asked to stop: events that only announce that are no news.
+        stops: The instances that passes have asked to stop: the events of their stopping need no pass.
         mode: Whether LRPs are migrated to their copies or back to their sources.
-        of_tags: Are told the metric tags of each staging task whose image is to be copied, before that is
-            requested.
-        of_full_sweeps: Are told when every LRP that runs from its source is queued.
+        of_tags: Functions that are called with the app and the metric tags of a staging task, before the copy
+            of its image is requested.
+        of_full_sweeps: Functions that are called after each full sweep.
     """
 
     bbs: WatchedBbs
@@ -126,7 +126,7 @@ class WatcherDependencies:
         return None if image is None else self.rules.cache.guid_of(image)
 
     def former_registry_of(self, rootfs: Rootfs) -> str | None:
-        """Return the address of the former private registry that a rootfs names; None for any other."""
+        """Return the address of the former private registry that a rootfs names; None when it names none."""
         cache = self.rules.cache
         image = source_from_rootfs(rootfs) if cache.former else None
         former = None if image is None else cache.former_of(image)

@@ -27,16 +27,18 @@ log = structlog.get_logger(scope="watcher")
 FIRST_REQUEST_PAUSE = 1.0  # seconds between a request and its sweep; doubles with each request in a row
 RECHECK_INTERVAL = 3600.0  # seconds in which each LRP is queued at least once
 _NOT_ON_COPY = frozenset({AppState.PENDING, AppState.SKIPPED, AppState.FAILED})
-"""The states of LRPs that run from their sources, or of which something is to be done."""
+"""The states whose records cannot be true of an LRP that runs from a copy and needs nothing."""
 FORGET_AFTER = 600.0  # seconds; a migration removes its LRP for a short time, and the record must stay
 
 
 class Sweep:
     """Lists staging tasks, LRPs and bridges, and queues those that need a pass.
 
-    A full sweep queues every LRP that runs from its source, any other sweep only some of them. Of those that
-    run from a copy, each sweep queues some, and a full one all that have no record, since the store may be
-    new, or one of when they ran from their source: they may have been desired anew while nobody listened.
+    Every sweep queues a share of the LRPs, so that the sweeps of an hour queue each LRP. It also queues those
+    that run from their source and have changed. A full sweep queues every LRP that runs from its source. Of
+    those that run from a copy, it also queues the ones without a record, since the store may be new, and the
+    ones whose record says that they run from their source, since they may have been desired again while no
+    event was read.
 
     Args:
         interval: Seconds between two sweeps.
@@ -119,10 +121,8 @@ class Sweep:
                 del self._missing_since[process_guid]
             if full or self.count % self._sweeps_per_recheck == 0:
                 await self._compare_with_records(existing, from_cache if full else set())
-        self._is_full_due, self._was_restoring = (
-            False,
-            is_restoring,
-        )  # only now: a sweep that failed is repeated
+        # Only now: a full sweep that failed is repeated as a full one.
+        self._is_full_due, self._was_restoring = False, is_restoring
         self.count += 1
         self.ended_at = dependencies.process.clock()
         duration = time.monotonic() - started
@@ -152,10 +152,11 @@ class Sweep:
                 listener()
 
     async def _sweep_lrps(self, *, full: bool) -> tuple[set[ProcessGuid], set[ProcessGuid], bool]:
-        """List the Docker LRPs that run from the cache, and all others: from their sources or former copies.
+        """List the Docker LRPs, and queue those that need a pass.
 
-        The ones that need a pass are queued. The truth value tells
-        whether every record of the listing could be read.
+        Returns:
+            The LRPs that run from their sources or from copies in former private registries; those that run
+            from the private registry; and whether every record of the listing could be read.
         """
         from_source: set[ProcessGuid] = set()
         from_cache: set[ProcessGuid] = set()
@@ -204,14 +205,15 @@ class Sweep:
                 self._dependencies.queue.add(info.process_guid, Priority.ROUTINE)
 
     def _is_due(self, process_guid: ProcessGuid) -> bool:
-        """Whether it is this LRP's turn: the sweeps of an hour queue a share of the LRPs each."""
+        """Whether an LRP is in the share that this sweep queues; an hour of sweeps queues each LRP once."""
         shares = self._sweeps_per_recheck
         return zlib.crc32(process_guid.encode()) % shares == self.count % shares
 
     async def _compare_with_records(self, existing: set[ProcessGuid], from_cache: set[ProcessGuid]) -> None:
-        """Queue LRPs without a true record, and delete the records of LRPs that no listing has had for long.
+        """Queue LRPs without a true record, and delete the records of LRPs that listings have long lacked.
 
-        One listing is not enough to delete: with a record goes what its LRP ran from before its migration.
+        One listing is not enough to delete a record, since with it goes what its LRP ran from before its
+        migration.
 
         Args:
             existing: All LRPs of the listing.

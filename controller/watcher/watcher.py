@@ -1,4 +1,4 @@
-"""Keeps both event streams of the BBS open, and runs event handling, staging tasks and sweeps meanwhile."""
+"""Keeps both event streams of the BBS open, and meanwhile handles events, staging tasks and sweeps."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from reconcile.errors import DockerCacheError
 log = structlog.get_logger(scope="watcher")
 
 RECONNECT_PAUSE = backoff(0.2, 10.0)
-"""Seconds before the next subscription, by how many in a row ended early."""
+"""Seconds before the next subscription, by how many subscriptions in a row ended early."""
 
 STABLE_AFTER = 10.0
-"""Seconds after which a subscription that ends did not end early, if a sweep had succeeded meanwhile."""
+"""Seconds after which the end of a subscription does not count as early, if a sweep succeeded during it."""
 
 
 class Watcher:

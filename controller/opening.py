@@ -72,7 +72,7 @@ async def open_resources(
             )
         )
         marker = StoreMarker(bbs, store.store_id, metrics=process.metrics)
-        instance.leadership.standing.heed(lambda: marker.obstacle)
+        instance.leadership.standing.add_obstacle(lambda: marker.obstacle)
         health = open_health(config)
         observer = CountedRequests(health, process.metrics.registries)
         engine = open_engine(config, store, observer, lease)

@@ -24,7 +24,7 @@ UV = Path(sys.executable).parent / "uv"
 _DIGEST = re.compile(r"^# requirements sha256:([0-9a-f]{64})$", flags=re.MULTILINE)
 _PINNED = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", flags=re.MULTILINE)
 _PLACE = re.compile(r"^.*://.*$|^\s*-(?!-hash=).*$", flags=re.MULTILINE)
-"""An address, or an option that names where packages come from."""
+"""A line with an address, or with an option that names where packages come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def declared(pyproject: Mapping[str, Any], lock: Lock) -> tuple[str, ...]:
 
 
 def digest_of(pyproject: Mapping[str, Any], lock: Lock) -> str:
-    """Give the digest of all that decides what a lock must hold."""
+    """Return the digest of the requirements that a lock is made from."""
     parts = [pyproject["project"]["requires-python"], *declared(pyproject, lock)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

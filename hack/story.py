@@ -1,4 +1,4 @@
-"""What stories with a timeline share: each step is told, and checked."""
+"""Prints the timeline of a demo, whose steps are checked, and has what demos need beside that."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ class StepFailedError(Exception):
 
 
 class Story:
-    """Prints a timeline and insists on what it says."""
+    """Prints a timeline, and ends it with an error when a step did not happen."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
@@ -31,7 +31,7 @@ def megabytes(size: int) -> str:
 
 
 def line_with(text: str, part: str) -> str:
-    """Find the last line with something in it."""
+    """Return the last line that contains a part; the whole text when none does."""
     return next((line for line in reversed(text.splitlines()) if part in line), text)
 
 

@@ -48,7 +48,7 @@ class Year:
         self._daemon: DaemonProcess | None = None
 
     async def tell(self) -> None:
-        """Tell it once."""
+        """Tell all parts of the story."""
         await self._begin()
         await self._delete_a_copy()
         await self._lose_a_layer()
@@ -128,7 +128,7 @@ class Year:
                 "reconciler.reconciled", process_guid=web.process_guid, reason="copy-incomplete"
             )
             await self._types("apps --app web")
-        await wait(lambda: self._has_come_up(web) and self._is_whole(web))
+        await wait(lambda: self._has_come_up(web) and self._is_complete(web))
         self._tell(
             "The daemon sends it again",
             "It has found out, and has sent the same content again, under the same name. The third instance"
@@ -149,7 +149,7 @@ class Year:
         await self._types("verify --repair")
         await self._types("verify")
         await self._types("resume")
-        await wait(lambda: self._is_whole(worker))
+        await wait(lambda: self._is_complete(worker))
 
     async def _change_the_password(self) -> None:
         self._tell(
@@ -301,13 +301,14 @@ class Year:
             while {row["reason"] for row in (await operator.runs("apps")).rows} != {reason}:  # noqa: ASYNC110 - the other process sets no event here
                 await asyncio.sleep(0.1)
 
-    def _is_whole(self, app: App) -> bool:
+    def _is_complete(self, app: App) -> bool:
+        """Whether the private registry holds all of the copy that an app runs from."""
         store = self._env.cache.faults.store
         found = store.find_manifest(self._guid(app), "latest")
         return found is not None and not store.missing(self._guid(app), found[1])
 
     def _is_noted(self, app: App) -> bool:
-        """Whether something lies beside the copy that an app runs from."""
+        """Whether the daemon has stored its note beside the copy that an app runs from."""
         return len(self._env.cache.faults.store.repository(self._guid(app)).manifests) > 1
 
     def _guid(self, app: App) -> str:

@@ -51,7 +51,7 @@ class ImageCached:
         copy: Reference of the copy.
         size: Bytes of the image.
         transferred: Bytes that were transferred for it; None when the copy was there already.
-        seconds: The attempt took.
+        seconds: How long the attempt took.
     """
 
     source: str
@@ -66,8 +66,8 @@ class CopyFailed:
     """There will be no copy, unless somebody asks anew.
 
     Attributes:
-        failure: As that of `CopyPostponed`.
-        is_private: As well.
+        failure: "code: detail", as a job has it.
+        is_private: Whether the failure is of the platform's own registry.
     """
 
     source: str
@@ -80,10 +80,10 @@ class MigrationBegun:
     """Instances are about to be replaced.
 
     Attributes:
-        image: What they run from by now.
+        image: The image that the instances run from until then.
         process_type: Empty where it is not known.
         has_bridge: Whether a temporary second set serves meanwhile.
-        reason: Why.
+        reason: Why they are replaced.
     """
 
     image: str

@@ -16,8 +16,8 @@ class Leave:
     """Leave the droplet as it is until something changes.
 
     Attributes:
-        retry_after: Seconds after which it is looked at again all the same; None when only a change, or the
-            next sweep, calls for that.
+        retry_after: Seconds until the droplet is looked at again even without a change; None when it waits
+            for a change or the next sweep.
     """
 
     reason: Reason
@@ -49,7 +49,7 @@ class VerifyDropletCopy:
     """Read a copy back that needs verification, then look at the droplet again.
 
     Attributes:
-        text: The image text that is to be written then.
+        text: The image text that is to be written once the copy is verified.
     """
 
     image: CachedImage
@@ -128,15 +128,17 @@ class ObservedDroplet:
         droplet: None when Cloud Controller does not show it.
         record: What this program knows of it.
         build_guid: Of the staging that it came from; None where that is not known.
-        binding: Its own, which is later than that of its build; else that; else the newest of its app for the
-            image that it names, or named before its first change. None for none.
-        job: The binding's.
-        image: The job's copy.
-        newest: The newest copy that its app is known to have staged from that image, or to have run.
-        current_copy: The record of the copy that it names; None when it names none, or there is no record.
+        binding: The first that exists of: the droplet's own, that of its build, the newest that its app has
+            for the image that the droplet names, or named before its first change. None when there is none.
+        job: The job of the binding.
+        image: The copy that the job made.
+        newest: The newest copy that the app is known to have staged from that image, or to have run.
+        current_copy: The record of the copy that the droplet names; None when it names none, or there is no
+            record.
         has_current_reference: Whether its app's current droplet is this one, or names the same image.
-        package: What it was staged from; read only when it names a copy and has no record.
-        siblings: The records of other droplets with the copy that it names; read only then, too.
+        package: What the droplet was staged from; read only when it names a copy and has no record.
+        siblings: The records of other droplets with the copy that the droplet names; read only together with
+            the package.
         username: Of the login at the source registry; empty when there is none, or it is not known.
         credentials: For the source registry, where an LRP of the app has shown them.
         organization_guid: Of its app; empty where it is not known.
@@ -146,7 +148,7 @@ class ObservedDroplet:
         is_paused: Whether an operator paused the daemon, so that only orders start something.
         is_restoring: Whether everything goes back to its source, since the private registry does not answer.
         obstacle: Why no droplet is patched now, such as that cells are not known to pull with another login
-            than theirs; None when nothing speaks against it.
+            than theirs; None when droplets may be patched.
         failure: Why an LRP of its app could not start from the copy that the droplet names, in the registry
             where that is, and went back to its source; None when none failed.
     """

@@ -31,9 +31,10 @@ class Order:
     only_cached: bool = False
 
     def outlasts(self, ended: Migration) -> bool:
-        """Whether the end of a migration is no answer to the order, which the next pass follows.
+        """Whether the order is still to be carried out after a migration has ended.
 
-        Such a migration led the other way when the order was given, or was turned round because of it.
+        So it is when the migration led the other way when the order was given, or was turned round because of
+        it.
         """
         if self.goal is Goal.CACHE:
             return ended.is_restore

@@ -63,7 +63,7 @@ class Leadership:
             note.instance_id, self.lease, lambda: None if election is None else election.holder
         )
         if election is not None:
-            self.standing.heed(
+            self.standing.add_obstacle(
                 lambda: election.last_error and f"it cannot take the lock: {election.last_error}"
             )
 

@@ -17,7 +17,7 @@ _ENCODED = "xn--"
 
 
 def check_address(address: str) -> None:
-    """Refuse the address of a BBS that cannot be one.
+    """Refuse a text that cannot be the address of a BBS.
 
     Raises:
         Invalid: It is not a plain https URL, or the HTTP client could not open it.

@@ -46,6 +46,7 @@ DEFAULT_TIMEOUT = 10.0
 """Seconds; what the Diego daemons ship as `communication_timeout`."""
 
 MAX_TTL = 2**32 - 1
+"""Seconds; the field of the request is a uint32."""
 
 Subscription = AbstractAsyncContextManager[AsyncIterator[Event]]
 
@@ -58,7 +59,7 @@ class BbsClient:
     streams: Streams
 
     def checked_by(self, check: Callable[[], None]) -> "BbsClient":
-        """Return a client over the same connections that asks further before it changes anything.
+        """Return a client over the same connections that runs one more check before each change.
 
         Args:
             check: Raises an error when nothing must be changed now.
@@ -135,7 +136,7 @@ class BbsClient:
         return Listing(body, convert=messages.desired_lrp_from_record, call=path)
 
     async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
-        """Find one desired LRP."""
+        """Find one desired LRP; None when it is not desired."""
         request = desired.DesiredLRPByProcessGuidRequest(process_guid=process_guid)
         try:
             path = "/v1/desired_lrps/get_by_process_guid.r3"
@@ -197,7 +198,9 @@ class BbsClient:
         await self.update_desired_lrp(process_guid, messages.LrpUpdate(routes=routes))
 
     async def update_credentials(self, process_guid: ProcessGuid, credentials: Credentials | None) -> None:
-        """Update the login of an LRP, and nothing else of it; a BBS of 2024 changes nothing without an error.
+        """Update the image login of an LRP, and nothing else of it; None removes the login.
+
+        A BBS of 2024 reports success and changes nothing.
 
         Raises:
             NotFound: It is not desired.

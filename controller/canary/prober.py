@@ -30,7 +30,7 @@ REMOVE_WITHIN = 10.0
 """Seconds that the removal of a canary may take, also when the process ends."""
 
 LATE_EVENTS = 0.5
-"""Seconds that events get which report crashes that instance rows show already."""
+"""Seconds to wait for the events of crashes that instance rows already count."""
 
 
 class Prober:
@@ -61,7 +61,7 @@ class Prober:
         placement_tags: frozenset[str],
         login: CanaryLogin = CanaryLogin.CELLS,
     ) -> CanaryResult:
-        """Run a canary of some kind; what keeps it from running is its problem."""
+        """Run a canary of some kind; an error that keeps it from running becomes the result's problem."""
         try:
             cells = cells_for(await self._bbs.list_cells(), placement_tags)
             if not cells:
@@ -155,7 +155,7 @@ class Prober:
         return f"{what} neither ran nor failed within {self._time_limit:g} s"
 
     async def remove_leftovers(self) -> None:
-        """Remove the canaries that are left; only while none of this process runs."""
+        """Remove all canaries in the BBS; to be called only while this process runs none."""
         for task in await self._bbs.list_tasks(CANARY_DOMAIN):
             log.info("removing-canary-of-earlier-run", task_guid=task.task_guid)
             await self._bbs.end_task(task.task_guid)

@@ -1,4 +1,4 @@
-"""Stands for cells that no canary can ask, since none can be made for their platform."""
+"""Replaces the canary loop where no canary can be made for the cells' platform: they are assumed to pull."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,44 +10,44 @@ from reconcile.start_failures import StartFailure
 
 
 class UnaskedCells:
-    """Cells for which no canary can be made, and that are taken to pull."""
+    """What is assumed of cells for which no canary can be made."""
 
     @property
     def not_proven(self) -> int:
-        """No cells are known that cannot pull."""
+        """The number of sets of placement tags whose cells are not known to pull: 0."""
         return 0
 
     @property
     def proofs(self) -> Mapping[frozenset[str], PullProof]:
-        """Nothing is known of them."""
+        """Placement tags to the proof that their cells can pull: none."""
         return {}
 
     def is_refuted(self, _placement_tags: frozenset[str], _login: CanaryLogin = CanaryLogin.CELLS) -> bool:
-        """Take it that cells can pull."""
+        """Assume that cells can pull."""
         return False
 
     def why_not(self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS) -> str | None:
-        """Take it that cells can pull with their own login, and say that nothing shows it of any other."""
+        """Assume that cells can pull with their own login; of any other, return that nothing shows it."""
         return self.problem_of(placement_tags, login)
 
     def problem_of(
         self, _placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS
     ) -> str | None:
-        """Take it that cells can pull with their own login, and say that nothing shows it of any other."""
+        """Assume that cells can pull with their own login; of any other, return that nothing shows it."""
         if login is CanaryLogin.CELLS:
             return None
         return f"no canary can be made that shows whether cells can pull{pulled_with(login)}"
 
     def listen_for_droplets(self, listener: Callable[[], None]) -> None:
-        """Keep nobody: nothing will ever be known."""
+        """Ignore the listener: nothing will ever change."""
 
     def use_login(self, credentials: Credentials) -> None:
-        """Keep nothing: cells are not asked."""
+        """Ignore the login: cells are not asked."""
 
     def note_failure(
         self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure, *, cause: Cause
     ) -> None:
-        """Keep nothing: nothing could show that the cell was mended."""
+        """Ignore the failure: no canary could show that the cell works again."""
 
     def note_success(self, cell_id: str, placement_tags: frozenset[str]) -> None:
-        """Keep nothing."""
+        """Ignore the success."""

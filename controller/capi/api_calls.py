@@ -158,7 +158,7 @@ class ApiCalls:
         request = make()
         request.headers["Authorization"] = f"bearer {token.text}"
         answer = await self.exchanges.send(request)
-        self.gate.heed(answer.status, answer.headers)
+        self.gate.observe(answer.status, answer.headers)
         return answer
 
 

@@ -60,7 +60,7 @@ class ApiAnswer:
         return 200 <= self.status < 300
 
     def described(self, text: str) -> str:
-        """Write what was asked, what the answer says, and where the server's log says more."""
+        """Write the call, a text about its answer, and the ID by which the server's log has the request."""
         return f"{self.call}: {text} (request {self.request_id})"
 
 
@@ -77,7 +77,7 @@ def error_from_answer(answer: ApiAnswer, *, may_have_happened: bool = False) -> 
     if router_error is not None:  # set by a Gorouter between the daemon and Cloud Controller
         detail = answer.described(f"the router says {one_line(router_error)}")
         return _unavailable(answer, SYSTEM, detail, may_have_happened=may_have_happened)
-    title, text = _told(answer)
+    title, text = _title_and_text(answer)
     detail = answer.described(text)
     if answer.status == 429 or title in _RATE_LIMITED:
         after = retry_after(answer.headers) or AFTER_429
@@ -158,12 +158,12 @@ def misunderstood(answer: ApiAnswer, *, system: str, what: str) -> Invalid:
 
 
 def effect_unknown(error: Invalid) -> Unavailable:
-    """Make the error of a change that was answered, and whose answer is not understood."""
+    """Make the error of a change whose answer is not understood: the change may have happened."""
     return Unavailable(error.system, error.code, error.detail, may_have_happened=True)
 
 
 def retry_after(headers: httpx.Headers) -> float:
-    """Return the seconds that a server wants to be left alone; 0 where it names none."""
+    """Return the seconds in `Retry-After`, at most a day; 0 where it is missing or no whole number."""
     value = headers.get("Retry-After", "")
     if not (value.isascii() and value.isdigit() and len(value) <= len(str(LONGEST_WAIT))):
         return 0.0
@@ -182,8 +182,8 @@ def _is_from_cloud_controller(answer: ApiAnswer) -> bool:
     return isinstance(_document(answer).get("errors"), list)
 
 
-def _told(answer: ApiAnswer) -> tuple[str, str]:
-    """Return the title of the first error in an answer, and all that it says in one line."""
+def _title_and_text(answer: ApiAnswer) -> tuple[str, str]:
+    """Return the title of the first error in an answer, and its code, title and detail as one line."""
     errors = _document(answer).get("errors")
     first = errors[0] if isinstance(errors, list) and errors else None
     if not isinstance(first, dict):

@@ -31,7 +31,7 @@ async def document_of(answer: ApiAnswer, *, system: str = SYSTEM) -> JsonObject:
 
 
 def within(document: object, *names: str) -> object:
-    """Return what lies under names, one within the other; None where one of them is missing."""
+    """Return the value at a path of names in nested objects; None where a part of the path is missing."""
     for name in names:
         if not isinstance(document, dict):
             return None

@@ -1,4 +1,4 @@
-"""Lets requests to Cloud Controller out as their budget allows: background ones wait, the others do not."""
+"""Lets requests to Cloud Controller out as their budget allows: background ones wait, others fail."""
 
 import httpx
 
@@ -9,15 +9,15 @@ from reconcile.errors import ErrorCode, RateLimited
 from reconcile.request_budget import BudgetSettings, RequestBudget, RequestUse, StatedLimit
 
 LONGEST_SLEEP = 60.0
-"""Seconds after which a waiting request looks at the budget again, which answers to others change."""
+"""Seconds after which a waiting request looks at the budget again: answers to other requests change it."""
 
 
 class RequestGate:
     """Where requests wait, or are sent back, until they may go out.
 
     Args:
-        settings: See there.
-        clocks: See there.
+        settings: How many requests may be sent, and which share of them in the background.
+        clocks: Of the process.
     """
 
     def __init__(self, settings: BudgetSettings, clocks: Clocks) -> None:
@@ -54,11 +54,11 @@ class RequestGate:
             await self._sleep(min(delay, LONGEST_SLEEP))
         self._budget = self._budget.sent(self._clock(), use)
 
-    def heed(self, status: int, headers: httpx.Headers) -> None:
-        """Take note of what an answer says about the limit."""
+    def observe(self, status: int, headers: httpx.Headers) -> None:
+        """Adapt the budget to what an answer says about the limit."""
         now = self._clock()
         stated = stated_limit(headers, now=now, wall_now=self._wall_clock())
-        if stated is not None or 200 <= status < 300:  # others may come from a proxy, which knows of no limit
+        if stated is not None or 200 <= status < 300:  # a proxy may send others
             self._budget = self._budget.answered(now, stated)
         if status == 429:
             self._budget = self._budget.refused(now, retry_after(headers) or AFTER_429)

@@ -7,7 +7,7 @@ from controller.commands.words import format_age, format_count, format_duration
 from reconcile.droplets import DropletPhase
 
 MOST_REASONS = 3
-"""Reasons that are named; `droplets` has them all."""
+"""Reasons that `status` names; the command `droplets` shows all of them."""
 
 
 def cloud_controller_pairs(row: Row | None) -> list[tuple[str, str]]:

@@ -158,9 +158,9 @@ def _standby(row: Row) -> list[tuple[str, str]]:
 
 
 def _leadership(row: Row) -> list[tuple[str, str]]:
-    """Say since when an instance is active, and how long it may be without asking for more.
+    """Say since when an instance is active, and how long it may stay so without renewing its lock.
 
-    Nothing of one that needs no lock: there is no other.
+    Empty where no lock is needed, since there is only one instance.
     """
     if not row["instance_id"] or row["lease_ms"] < 0:
         return []

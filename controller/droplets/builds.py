@@ -34,8 +34,8 @@ GIVE_UP_AFTER = 900.0
 """Seconds after the end of a task from which its build is left to the listing of droplets."""
 
 BINDING_WAIT = 30.0
-"""Seconds after the end of a task in which its copy may still be requested: a staging can end before it is
-recorded that the daemon saw it."""
+"""Seconds after the end of a task in which its copy may still be requested: a staging can end before the
+daemon has recorded it."""
 
 REMEMBERED_BUILDS = 20_000
 
@@ -141,7 +141,7 @@ class BuildFollower:
         )
 
     def _is_older(self, guid: BuildGuid, seconds: float) -> bool:
-        """Whether the task of a build has ended longer ago."""
+        """Whether the task of a build ended more than some seconds ago."""
         ended_at = self._open[guid].ended_at
         return ended_at is not None and self._process.monotonic() - ended_at > seconds
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from controller.droplets.droplet_locks import DropletLocks
 from controller.droplets.failing import FailingFormerCopies
-from controller.droplets.held import HeldDroplets
 from controller.droplets.index import DropletIndex
 from controller.droplets.orders import DropletOrders
 from controller.droplets.stagings import KnownStagings
@@ -17,12 +17,12 @@ class KnownDroplets:
         index: By app and by copy, and how far each has come.
         orders: What operators have ordered.
         stagings: Those that droplets are known to have come from.
-        held: Those whose records somebody is about to write.
+        locks: Taken while a droplet's record may be written.
         failing: The copies in former registries that cells cannot pull.
     """
 
     index: DropletIndex = field(default_factory=DropletIndex)
     orders: DropletOrders = field(default_factory=DropletOrders)
     stagings: KnownStagings = field(default_factory=KnownStagings)
-    held: HeldDroplets = field(default_factory=HeldDroplets)
+    locks: DropletLocks = field(default_factory=DropletLocks)
     failing: FailingFormerCopies = field(default_factory=FailingFormerCopies)

@@ -11,8 +11,8 @@ class DropletOutcome:
     """What a look at a droplet came to.
 
     Attributes:
-        retry_after: Seconds after which it is looked at again; None when only a change calls for that.
-        record: As it was saved last; None when there is none.
+        retry_after: Seconds until the droplet is looked at again; None when it waits for a change.
+        record: The droplet's record as it was saved last; None when there is none.
         change: What was written into the droplet: "patched" or "restored"; empty for nothing.
     """
 

@@ -68,7 +68,7 @@ class DropletReconciler:
     ) -> None:
         self._dependencies, self._observer, self._writing = dependencies, observer, writing
         self._index, self._orders, self._stagings = known.index, known.orders, known.stagings
-        self._held = known.held
+        self._locks = known.locks
         self._process, self._metrics = dependencies.process, dependencies.process.metrics.droplets
         self._lines = DropletLines()
         self._queue: WorkQueue[DropletGuid] = WorkQueue(self._lines)
@@ -150,7 +150,7 @@ class DropletReconciler:
         before = self._index.reason_of(guid)
         self.note_look(guid)
         try:
-            async with self._held.hold(guid):
+            async with self._locks.lock(guid):
                 outcome = await self._reconcile(guid, api)
         except DockerCacheError as error:
             seconds = self._queue.back_off(guid, FAILURE_PAUSE)

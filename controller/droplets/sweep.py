@@ -84,7 +84,7 @@ class DropletSweep:
     ) -> None:
         self._dependencies, self._interval = dependencies, interval
         self._observer, self._reconciler = observer, reconciler
-        self._index, self._stagings, self._held = known.index, known.stagings, known.held
+        self._index, self._stagings, self._locks = known.index, known.stagings, known.locks
         self._unrecorded: dict[DropletGuid, str | None] = {}
         """The image texts of droplets of which there is nothing to be recorded."""
         self._requested = asyncio.Event()
@@ -250,9 +250,9 @@ class DropletSweep:
     async def _leave(self, observed: ObservedDroplet, droplet: Droplet, leave: Leave) -> None:
         """Record why a droplet stays as it is, unless somebody else records something of it."""
         guid = droplet.guid
-        if self._held.is_held(guid):
+        if self._locks.is_locked(guid):
             return
-        async with self._held.hold(guid):
+        async with self._locks.lock(guid):
             if await self._dependencies.records.find_droplet(guid) != observed.record:
                 return
             outcome = await self._reconciler.changes.leave(observed, leave)

@@ -1,7 +1,7 @@
-"""Hands a lock on to the process that begins anew in this one's place, which owns it then.
+"""Keeps a lock over a restart on SIGHUP, by which a process replaces its program with `execv`.
 
-The process stays the same one for the system, with the same ID. So nobody else's process, nor a later one,
-takes the lock for its own because it has inherited the variable.
+The run ID of the lock's owner is left in an environment variable, together with the process ID, which `execv`
+keeps. A child or a later process that inherits the variable has another process ID, so it ignores the run ID.
 """
 
 import os
@@ -16,6 +16,6 @@ def hand_on(run_id: str, environ: MutableMapping[str, str]) -> None:
 
 
 def take_over(environ: MutableMapping[str, str]) -> str | None:
-    """Return the run ID that was left to this process, once; None where there is none."""
+    """Remove and return the run ID that was left to this process; None where there is none."""
     pid, _, run_id = environ.pop(_VARIABLE, "").partition(":")
     return run_id if pid == str(os.getpid()) and run_id else None

@@ -29,7 +29,7 @@ class Position:
 
 
 class Standing:
-    """Follows what this process waits for until it does its work; read from every thread.
+    """Follows what this process waits for until it is active and ready; read from every thread.
 
     Args:
         instance_id: Of this process.
@@ -50,8 +50,8 @@ class Standing:
         """Note what this process does now, such as "it waits for the lock"; empty when its loops run."""
         self._stage = stage
 
-    def heed(self, obstacle: Callable[[], str]) -> None:
-        """Be ready only while something else has nothing against it; it returns why, or an empty text."""
+    def add_obstacle(self, obstacle: Callable[[], str]) -> None:
+        """Be not ready while a function returns why; it returns an empty text when nothing is in the way."""
         self._obstacles.append(obstacle)
 
     @property

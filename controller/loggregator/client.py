@@ -34,7 +34,7 @@ class AgentClient:
 
     def __init__(self, connection: AgentConnection, component: Component) -> None:
         self._connection, self._component = connection, component
-        self._is_old = False
+        self._lacks_send = False
         self._stream: Any = None
 
     @property
@@ -46,14 +46,15 @@ class AgentClient:
         """Send one batch.
 
         Raises:
-            Unavailable: The agent did not take it, or its answer was lost; or the files do not fit yet.
+            Unavailable: The agent did not take it, or its answer was lost; or the certificate files cannot be
+                used yet.
             Denied: It refuses this program's certificate.
             Invalid: It will never take this batch.
         """
         batch = batch_of(entries, self._component)
         try:
             stub = await self._connection.stub()
-        except (Invalid, OSError) as error:  # a later attempt may find others
+        except (Invalid, OSError) as error:  # a later attempt may find other files
             raise Unavailable(SYSTEM, ErrorCode.UNREADABLE_FILE, str(error)) from error
         try:
             async with asyncio.timeout(LIMIT):
@@ -69,13 +70,13 @@ class AgentClient:
             raise failure from error
 
     async def _send(self, stub: Any, batch: pb.EnvelopeBatch) -> None:
-        if not self._is_old:
+        if not self._lacks_send:
             try:
                 await stub.Send(batch)
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                     raise
-                self._is_old = True
+                self._lacks_send = True
             else:
                 return
         if self._stream is None or self._stream.done():
@@ -83,7 +84,7 @@ class AgentClient:
         await self._stream.write(batch)
 
     async def _reset(self) -> None:
-        self._is_old, self._stream = False, None  # another agent may answer next
+        self._lacks_send, self._stream = False, None  # another agent may answer next
         await self._connection.close()
 
     async def close(self) -> None:

@@ -19,12 +19,12 @@ FIRST_INSTANCE = "0"
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """Who sends.
+    """How this program names itself in envelopes.
 
     Attributes:
         origin: Tag `origin` of all envelopes.
-        source_id: Of envelopes about this program itself.
-        instance_id: Of the same.
+        source_id: Source ID of envelopes about this program itself.
+        instance_id: Instance ID of envelopes about this program itself.
     """
 
     origin: str
@@ -33,7 +33,7 @@ class Component:
 
 
 def batch_of(entries: Iterable[AppLogLine | ComponentCounter], component: Component) -> pb.EnvelopeBatch:
-    """Write one batch."""
+    """Write log lines and counters as one batch, in their order."""
     return pb.EnvelopeBatch(
         batch=[
             _log(entry, component) if isinstance(entry, AppLogLine) else _counter(entry, component)

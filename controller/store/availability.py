@@ -1,6 +1,6 @@
-"""Remembers since when a database does not do what it is asked, and what it says, for operators.
+"""Remembers since when a database fails, and its last error, for operators.
 
-Reading and writing are remembered by themselves: a server that has become a replica, or whose disk is full,
+Reading and writing are remembered apart: a server that has become a replica, or whose disk is full,
 still answers what only reads.
 """
 
@@ -20,11 +20,11 @@ class Use(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A time in which a database does not do what it is asked.
+    """A time in which all requests of one kind to a database fail.
 
     Attributes:
-        since: When it was first asked in vain, in UTC seconds since 1970.
-        error: What it said last.
+        since: When the first request was sent that failed, in UTC seconds since 1970.
+        error: The last error.
     """
 
     since: float
@@ -32,7 +32,7 @@ class Outage:
 
 
 class Availability:
-    """Whether a database does what it is asked; used in every thread.
+    """Whether reading from and writing to a database work; used in every thread.
 
     Args:
         clock: Gives UTC seconds since 1970.
@@ -44,24 +44,24 @@ class Availability:
         self._changing = Lock()
 
     def failed(self, use: Use, error: str, *, asked_at: float) -> None:
-        """Note that it did not do what it was asked at some time."""
+        """Note that a request failed; it was sent at `asked_at`, in UTC seconds since 1970."""
         with self._changing:
             before = self._outages.get(use, Outage(asked_at, error))
             self._outages[use] = replace(before, error=error)
 
     def answered(self, use: Use) -> None:
-        """Note that it did."""
+        """Note that a request succeeded."""
         if self._outages:
             with self._changing:
                 self._outages.pop(use, None)
 
     def is_away(self, use: Use) -> bool:
-        """Whether it did not do what it was asked last."""
+        """Whether the last request of this kind failed."""
         return use in self._outages
 
     @property
     def outage(self) -> Outage | None:
-        """Since when it does not do all that it is asked; None while it does."""
+        """The earliest failure that still lasts, with the error of the latest; None while all works."""
         with self._changing:
             found = sorted(self._outages.items(), key=lambda each: each[1].since)
         return replace(found[0][1], error=found[-1][1].error) if found else None

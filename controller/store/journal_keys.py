@@ -21,13 +21,13 @@ _LENGTH = 16  # hex digits
 
 
 def fingerprints(journal_key: bytes | None) -> tuple[str, ...]:
-    """Make what tells keys apart and says nothing else of them, in the order of the keys."""
+    """Make the fingerprint of each key in a key file, in their order; it reveals nothing of the key."""
     keys = () if journal_key is None else journal_key.split()
     return tuple(hmac.digest(key, _PURPOSE, "sha256").hex()[:_LENGTH] for key in keys)
 
 
 def check(connection: Connection, journal_key: bytes | None) -> None:
-    """Refuse keys that do not open what the instance that was active last has sealed; changes nothing.
+    """Refuse keys that cannot open what the last active instance has sealed; change nothing.
 
     Raises:
         Invalid: `journal-keys-differ`.

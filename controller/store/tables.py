@@ -2,7 +2,7 @@
 
 Types are those that PostgreSQL and MySQL have too: every indexed text has a length that
 fits MySQL's index limit of 3072 bytes, four for each character; times are doubles (a MySQL
-FLOAT would lose the seconds), and sizes and nanoseconds are 64-bit.
+FLOAT would lose the seconds) in UTC seconds since 1970; sizes in bytes and nanoseconds are 64-bit.
 """
 
 from sqlalchemy import (
@@ -63,7 +63,7 @@ images = Table(
     Column("size", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("verified_at", Double, nullable=False),
-    # Address of the private registry that holds it; empty in rows of before, for the configured one.
+    # Address of the private registry that holds it; empty in rows of older versions, for the configured one.
     Column("registry", exact(KEY_LENGTH), nullable=False, server_default=""),
     Index(None, "created_at", "cache_guid"),
     Index(None, "root_digest"),
@@ -79,7 +79,7 @@ pending_verifications = Table(
     **MYSQL_TABLE,
 )
 
-# What was last seen of each copy in the private registry.
+# What checks last found of each copy in the private registry. A time of 0 means never, or no longer.
 copy_checks = Table(
     "copy_checks",
     metadata,
@@ -126,7 +126,8 @@ content_proofs = Table(
     **MYSQL_TABLE,
 )
 
-# Who has begun to copy which content into the repository of its GUID, where some of it may lie since.
+# Who has begun to copy which content: domain and login, as in `content_proofs`. Parts of the content may lie
+# in the repository of its GUID since.
 copy_attempts = Table(
     "copy_attempts",
     metadata,
@@ -180,7 +181,7 @@ bindings = Table(
     Column("requester", exact(KEY_LENGTH + 5), nullable=False),  # "task:" and a GUID
     Column("app_guid", exact(KEY_LENGTH), nullable=False),
     Column("source", exact(IMAGE_LENGTH), nullable=False),
-    Column("staged_at", BigInteger, nullable=False),
+    Column("staged_at", BigInteger, nullable=False),  # nanoseconds since 1970, as the BBS has them
     Column("job_id", exact(KEY_LENGTH), ForeignKey("jobs.job_id"), nullable=False),
     Column("opted_in", Boolean, nullable=False),
     UniqueConstraint("requester"),
@@ -190,7 +191,8 @@ bindings = Table(
     **MYSQL_TABLE,
 )
 
-# No foreign key: the row that an app may be restored from is never refused because of another table.
+# Open migrations, see reconcile.migrations. No foreign key: the row that an app may be restored from is never
+# refused because of another table.
 migrations = Table(
     "migrations",
     metadata,
@@ -271,7 +273,8 @@ droplets = Table(
     **MYSQL_TABLE,
 )
 
-# Instances of definitions of LRPs that were removed; one that is left over must not serve as a new one.
+# Instances of removed definitions of LRPs; one that still runs must not be taken for an instance of the new
+# definition.
 stale_instances = Table(
     "stale_instances",
     metadata,
@@ -283,8 +286,8 @@ stale_instances = Table(
     **MYSQL_TABLE,
 )
 
-# Failures in a row of migrations: of all, of organizations, and of copies; what failed last has the greatest
-# number. An empty name means any.
+# Failures in a row of migrations: of all, of organizations, and of copies. The row of the latest failure has
+# the greatest number; an empty organization or image means any.
 circuit_breakers = Table(
     "circuit_breakers",
     metadata,

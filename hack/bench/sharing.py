@@ -53,7 +53,7 @@ GOAL = 2.0
 """How much longer a staging may take beside the attacker, at the median."""
 
 HARM = {"drips": 8, "huge": 8, "hangs": 8, "limits": 8, "many": 1000}
-"""Kind of harm to the number of stagings."""
+"""How the attacker's registry misbehaves, which the path selects, to how many such images are staged."""
 
 
 class EndedJobs(JobListeners):
@@ -62,7 +62,7 @@ class EndedJobs(JobListeners):
     waiting: dict[str, asyncio.Event] = {}  # noqa: RUF012 - there is one in the process
 
     def ended(self, app_guid: AppGuid) -> None:
-        """Wake who waits for an app's job."""
+        """Wake the stage that waits for an app's job."""
         event = self.waiting.get(app_guid)
         if event is not None:
             event.set()

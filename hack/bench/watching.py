@@ -32,9 +32,11 @@ class Cost:
     """What some minutes of a daemon cost.
 
     Attributes:
-        requests: To the private registry, by what they ask.
+        seconds: For how long the daemon was measured.
+        requests: To the private registry, by method and kind, such as "HEAD manifests".
         busiest: Most requests in one second.
-        cpu: Seconds of all its threads.
+        cpu: Seconds of all the daemon's threads.
+        rss: Bytes of memory at the end.
     """
 
     seconds: float
@@ -91,7 +93,7 @@ def _rss_of(pid: int) -> int:
 
 
 def row(copies: int, watched: Cost, idle: Cost) -> dict[str, object]:
-    """Sum up."""
+    """Sum up one number of copies: the costs with checks, beside the CPU without any."""
     minutes = watched.seconds / 60.0
     return {
         "copies": copies,
@@ -117,7 +119,7 @@ def table(rows: list[dict[str, object]]) -> str:
 
 
 async def main(arguments: argparse.Namespace) -> None:
-    """Measure each number of copies twice."""
+    """Measure each number of copies twice: with the default checks, and without checks."""
     rows = []
     never = {"copy_check_interval": NEVER, "blob_check_interval": NEVER}
     for copies in arguments.copies:

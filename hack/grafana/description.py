@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 DESCRIPTION = ROOT / "deploy" / "grafana" / "dashboard.toml"
 
 COLUMNS = 24
-"""How wide a dashboard is."""
+"""Width of a dashboard, in the unit of a panel's width."""
 
 _Sentence = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"(?s)^.{20,}[.?]$")]
 
@@ -32,11 +32,11 @@ class Kind(StrEnum):
     FAULTS = "faults"
     """A table of what is wrong now: of each alert rule that holds, at once."""
     HISTORY = "history"
-    """When each of them held."""
+    """When each alert rule held."""
 
 
 class Colour(StrEnum):
-    """How a value is to be looked at."""
+    """What a value means to an operator, by its colour."""
 
     GOOD = "green"
     PLAIN = "blue"
@@ -92,7 +92,7 @@ class Panel(_Value):
     """One panel.
 
     Attributes:
-        empty: What is shown when there is nothing to show, and so what that means.
+        empty: The text in place of an empty panel; it says what that means.
         labels: Titles of the columns for labels, in a table.
         page: Of the documentation, which says what to do.
     """

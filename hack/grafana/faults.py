@@ -284,11 +284,12 @@ async def _all_down(scene: Scene) -> AsyncIterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
-    """A fault, and where the dashboard tells more of it.
+class Scenario:
+    """A fault, and the rows of the dashboard that show it.
 
     Attributes:
         story: What happens, for people.
+        meet: Causes the fault until the block ends; the block begins when Prometheus shows the fault.
         rows: The first words of the rows that are shown beside the overview; all of them if none is named.
     """
 
@@ -300,35 +301,41 @@ class Met:
 _SOURCES, _PRIVATE, _COPIES = "What breaks", "Can cells", "What is being copied"
 _MIGRATIONS, _DROPLETS, _DAEMON, _LOGS = "What is being migrated", "Does Cloud", "Is the daemon", "Do app"
 
-FAULTS: Mapping[str, Met] = {
-    "none": Met("Nothing is wrong.", _nothing, ()),
-    "source-down": Met("The source registry answers 502.", _source_down, (_SOURCES,)),
-    "private-registry-down": Met("The private registry answers 503.", _private_registry_down, (_PRIVATE,)),
-    "private-registry-full": Met(
+FAULTS: Mapping[str, Scenario] = {
+    "none": Scenario("Nothing is wrong.", _nothing, ()),
+    "source-down": Scenario("The source registry answers 502.", _source_down, (_SOURCES,)),
+    "private-registry-down": Scenario(
+        "The private registry answers 503.", _private_registry_down, (_PRIVATE,)
+    ),
+    "private-registry-full": Scenario(
         "The private registry's disk is full.", _private_registry_full, (_PRIVATE, _COPIES)
     ),
-    "copies-deleted": Met("Somebody deletes a copy, while the disk is full.", _copies_deleted, (_PRIVATE,)),
-    "copies-lost": Met(
+    "copies-deleted": Scenario(
+        "Somebody deletes a copy, while the disk is full.", _copies_deleted, (_PRIVATE,)
+    ),
+    "copies-lost": Scenario(
         "A copy is deleted, and its source is gone too.", _copies_lost, (_PRIVATE, _MIGRATIONS)
     ),
-    "cells-cannot-pull": Met("Cells do not reach the private registry.", _cells_cannot_pull, (_PRIVATE,)),
-    "bbs-away": Met("The BBS is gone.", _bbs_away, (_DAEMON,)),
-    "lease-lost": Met("Locket is gone, so that nobody is active.", _lease_lost, (_DAEMON,)),
-    "database-away": Met("The database does not answer.", _database_away, (_DAEMON,)),
-    "circuit-open": Met("Apps crash when they run from their copies.", _circuit_open, (_MIGRATIONS,)),
-    "certificate-ends": Met("A certificate ends in nine days.", _certificate_ends, (_DAEMON,)),
-    "cloud-controller-away": Met("Cloud Controller fails.", _cloud_controller_away, (_DROPLETS,)),
-    "agent-away": Met("The Loggregator agent is gone.", _agent_away, (_LOGS,)),
-    "paused": Met("An operator paused the daemon, and an app is pushed.", _paused, (_MIGRATIONS,)),
-    "config-refused": Met(
+    "cells-cannot-pull": Scenario(
+        "Cells do not reach the private registry.", _cells_cannot_pull, (_PRIVATE,)
+    ),
+    "bbs-away": Scenario("The BBS is gone.", _bbs_away, (_DAEMON,)),
+    "lease-lost": Scenario("Locket is gone, so that nobody is active.", _lease_lost, (_DAEMON,)),
+    "database-away": Scenario("The database does not answer.", _database_away, (_DAEMON,)),
+    "circuit-open": Scenario("Apps crash when they run from their copies.", _circuit_open, (_MIGRATIONS,)),
+    "certificate-ends": Scenario("A certificate ends in nine days.", _certificate_ends, (_DAEMON,)),
+    "cloud-controller-away": Scenario("Cloud Controller fails.", _cloud_controller_away, (_DROPLETS,)),
+    "agent-away": Scenario("The Loggregator agent is gone.", _agent_away, (_LOGS,)),
+    "paused": Scenario("An operator paused the daemon, and an app is pushed.", _paused, (_MIGRATIONS,)),
+    "config-refused": Scenario(
         "The config file is broken when the daemon is to read it again.", _config_refused, (_DAEMON,)
     ),
-    "source-limits": Met(
+    "source-limits": Scenario(
         "The source registry refuses requests: too many.", _source_limits, (_SOURCES, _COPIES)
     ),
-    "instance-down": Met(
+    "instance-down": Scenario(
         "The active instance is killed, and the other one takes over.", _instance_down, (_DAEMON,)
     ),
-    "all-down": Met("All instances are killed.", _all_down, (_DAEMON,)),
+    "all-down": Scenario("All instances are killed.", _all_down, (_DAEMON,)),
 }
-"""In the order in which they are met."""
+"""Name to scenario, in the order in which they happen."""

@@ -87,7 +87,11 @@ class Source:
 
 
 def source_of(environment: Mapping[str, str]) -> Source:
-    """Ask git, and SOURCE_DATE_EPOCH, which goes first."""
+    """Read the time from SOURCE_DATE_EPOCH or else from git, and the revision from git.
+
+    Raises:
+        Refused: Neither knows the time.
+    """
     revision = _git("rev-parse", "HEAD")
     stated = environment.get("SOURCE_DATE_EPOCH") or _git("log", "-1", "--format=%ct")
     if stated is None:
@@ -184,7 +188,7 @@ class _Layers:
         self._before: frozenset[str] = frozenset()
 
     def add(self, comment: str) -> None:
-        """Write what has come since the last layer."""
+        """Write a layer with the files that were added to the directory since the last layer."""
         file = self._scratch / f"layer-{len(self.written)}"
         without, self._before = self._before, files_in(self.root)
         layer = write_layer(file, self.root, without=without, access=ACCESS, comment=comment)

@@ -53,7 +53,7 @@ def unpack(package: Path, root: Path) -> None:
 
 
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path, target: Path) -> None:
-    """Write one file of a package; who owns it, and who may write it, is decided for the layer."""
+    """Write one file of a package; its owner and who may write it are set when the layer is written."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if member.isdir():
         target.mkdir(exist_ok=True)
@@ -68,7 +68,7 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path, targ
 
 
 def _place_of(name: str) -> str | None:
-    """Say where a package's file lies in the image; None where it does not."""
+    """Return the path of a package's file in the image; None for a file that is left out."""
     path = PurePosixPath(name)  # without the "." that it begins with
     if not path.parts or path.parts in {(each,) for each in _MERGED}:
         return None

@@ -18,15 +18,15 @@ from reconcile.records import CachedImage
 from reconcile.references import CacheGuid
 
 VERIFIED_LATER = 5.0
-"""Seconds until a copy is looked at again that could not be read back now."""
+"""Seconds until a copy that could not be read back now is tried again."""
 
 
 async def verify_copy(action: VerifyImage, observed: Observed, ports: ActionPorts) -> Outcome:
-    """Read a copy back; of one that is corrupt request what is missing."""
-    is_whole = await ports.verifier.verify(action.image)
-    if is_whole is None:
+    """Read a copy back, and request it again if it is corrupt, so that what is missing is sent."""
+    is_ok = await ports.verifier.verify(action.image)
+    if is_ok is None:
         return Outcome(Reason.COPY_NEEDS_VERIFICATION, "it is being read back", retry_after=VERIFIED_LATER)
-    if is_whole:
+    if is_ok:
         return Outcome(Reason.COPY_VERIFIED, retry_after=0.0)
     await _request_again(action.lrp.process_guid, action.image, observed, ports)
     corrupt = ports.cache.image(action.image.cache_guid)
@@ -43,7 +43,7 @@ async def _request_again(
         if observed.former_copy is not None:
             reason, content = Reason.COPY_IN_FORMER_REGISTRY, image.platform_digest
         request = request_of_lrp(observed, observed.lrp, reason=reason, content=content)
-        if observed.current_copy is not None:  # it has the login of the private registry, not of its source
+        if observed.current_copy is not None:  # the LRP has the private registry's login, not its source's
             known = observed.original_source
             request = replace(
                 request, source=image.source, credentials=None if known is None else known.credentials
@@ -55,7 +55,7 @@ async def _request_again(
 
 
 async def begin(action: BeginMigration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
-    """Write the first row, look for the copy, remember the original source, and take the first step."""
+    """Write the first row, look for the copy, save the original source, and take the first step."""
     guid, image = action.lrp.process_guid, action.image
     cache_guid = _cache_guid_of(action, observed)
     row = Migration(
@@ -97,7 +97,7 @@ async def begin(action: BeginMigration, observed: Observed, facts: Facts, ports:
 async def _save_source(
     lrp: DesiredLrp, cache_guid: CacheGuid, observed: Observed, ports: ActionPorts
 ) -> None:
-    """Save what an LRP runs from; of one that runs from a former copy keep what it ran from before."""
+    """Save what an LRP runs from as its original source; one on a former copy keeps the source it has."""
     login = lrp.credentials
     source = OriginalSource(lrp.process_guid, cache_guid, lrp.rootfs, login is not None, login)
     if observed.former_copy is not None:

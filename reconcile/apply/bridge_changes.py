@@ -1,4 +1,4 @@
-"""Changes what serves an app meanwhile: its bridge, and the routes of the original."""
+"""Changes what serves an app during a migration: its bridge, and the routes of the original."""
 
 from contextlib import suppress
 

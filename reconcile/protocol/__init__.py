@@ -26,7 +26,7 @@ from reconcile.protocol.case import (
     may_remove,
     may_remove_bridge,
 )
-from reconcile.protocol.draining import give_routes_back, is_drained, look_through
+from reconcile.protocol.draining import give_routes_back, is_drained, with_owners_routes
 from reconcile.protocol.removal import removed, removing
 from reconcile.protocol.starting import starting
 from reconcile.protocol.unbridging import removing_bridge
@@ -70,7 +70,7 @@ def next_step(row: Migration, world: World, *, target: Pull, limits: PhaseLimits
     noted = row.not_after(world.now, longest=limits.unknown)
     if noted != row:  # its times are those of a clock that was set back since
         return Enter(noted)
-    seen = look_through(row, world)
+    seen = with_owners_routes(row, world)
     newest = _newest(row, seen)
     if newest != row.original:
         return Enter(replace(row, original=newest))
@@ -80,7 +80,7 @@ def next_step(row: Migration, world: World, *, target: Pull, limits: PhaseLimits
 
 def row_of_removal(row: Migration, world: World, limits: PhaseLimits) -> Migration:
     """Make the row that is written before the original is removed."""
-    seen = look_through(row, world)
+    seen = with_owners_routes(row, world)
     return replace(
         row,
         phase=Phase.REMOVING,

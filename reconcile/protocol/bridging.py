@@ -26,7 +26,7 @@ MAX_BRIDGE_CRASHES = 2
 
 
 def prepared(case: Case) -> Step:
-    """Decide about a row that was only prepared: nothing was done yet, so the LRP is decided about anew."""
+    """End a migration that was only prepared: nothing was done yet, so the LRP is decided about anew."""
     return Close(case.row, Reason.REMOVED_BY_OWNER if case.world.lrp is None else Reason.CANCELLED)
 
 
@@ -42,7 +42,7 @@ def bridging(case: Case) -> Step:
         return _wait_for_other_bridge(case) or DesireBridge(case.row, lrp.instances)
     if not case.is_on_target(world.bridge) and not _serves_with_other_login(case):
         if not is_any_running(world.bridge_instances):
-            return RemoveBridge(case.row)  # it was turned back, and its bridge runs from the copy
+            return RemoveBridge(case.row)  # it was turned back, and has a bridge from the copy
         return _bridged_by_copy(case) or case.wait(
             Reason.BRIDGING, case.limits.bridge - case.waited + SHORTEST_RETRY
         )
@@ -56,9 +56,10 @@ def bridging(case: Case) -> Step:
 
 
 def _bridged_by_copy(case: Case) -> Step | None:
-    """Let a bridge from the copy serve for an LRP that leaves a former copy for its source; None if not.
+    """Let a bridge from the copy serve for an LRP that leaves a former copy for its source; else None.
 
-    It was to go to the copy first. One that was turned back waits for another bridge.
+    Such a bridge was desired while the migration still led to the copy. A migration that was turned back
+    needs a bridge from the source, since its LRP did not start from the copy.
     """
     row, world = case.row, case.world
     if row.goal is Goal.CACHE or row.is_turned_back or world.bridge is None:
@@ -69,9 +70,10 @@ def _bridged_by_copy(case: Case) -> Step | None:
 
 
 def _wait_for_other_bridge(case: Case) -> Step | None:
-    """Wait until the bridge is gone that an LRP had before it was turned back; None when nothing is left.
+    """Wait until the instances of the bridge from the copy are gone, after its LRP was turned back.
 
-    Its instances failed by what it ran from, and the BBS starts no others in their place meanwhile.
+    They failed because of the copy, and the BBS starts none of the next bridge while they are there. None
+    when none is left.
     """
     row, world = case.row, case.world
     if not row.is_turned_back or not world.bridge_instances:
@@ -158,5 +160,5 @@ def _give_up_crashed(case: Case) -> Step:
 
 def _has_failed(instance: ActualLrp, case: Case) -> bool:
     if _runs(instance) and (case.row.goal is Goal.SOURCE or case.is_bridge_ahead):
-        return False  # it runs now, whatever was before, and what its LRP runs from has failed for good
+        return False  # it runs now, although it crashed before, and the LRP itself cannot be started
     return instance.state is ActualLrpState.CRASHED or instance.crash_count >= MAX_BRIDGE_CRASHES

@@ -48,7 +48,15 @@ TURNED_BACK = frozenset({*_ENDS_BY_BLAME.values(), Reason.NOT_STARTED})
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the next step of a migration is decided from."""
+    """What the next step of a migration is decided from.
+
+    Attributes:
+        row: The migration as it is in the journal.
+        world: What was observed; the original has the routes that its owner wants, even while it is drained.
+        target: What the LRP is to run from.
+        limits: How long phases may take.
+        is_drained: Whether the original lacks the routes that the daemon took away.
+    """
 
     row: Migration
     world: World
@@ -78,7 +86,7 @@ class Case:
     def may_be_ours(self) -> bool:
         """Whether this program, and not its owner, may have removed an LRP that was desired again.
 
-        By a removal whose answer was lost, or that another process sent, which was active until lately.
+        The removal may be one whose answer was lost, or one that the formerly active process sent.
         """
         is_new_here = self.row.run_id != self.world.run_id and self.world.process_age < self.limits.unknown
         return self.is_unknown or is_new_here
@@ -133,7 +141,7 @@ class Case:
     def is_to_be_restored(self) -> bool:
         """Whether an operator wants the LRP on its source, and the migration would be in the way.
 
-        One that only brings another login ends first: it does not know the way to the source.
+        A migration that only brings another login ends first: it does not know the way to the source.
         """
         return self.world.is_restore_requested and not self.row.renews_login
 
@@ -143,7 +151,7 @@ class Case:
         return left_over(self.world.instances, self.row.instance_guids)
 
     def enter(self, phase: Phase, *, ended: Reason | None = None, rounds: int | None = None) -> Enter:
-        """Write another phase; a migration that was turned back ends as it said then, if no end is given."""
+        """Enter another phase; without `ended`, a migration that was turned back keeps its end."""
         row = replace(
             self.row,
             phase=phase,
@@ -155,9 +163,9 @@ class Case:
         return Enter(row)
 
     def with_original(self, lrp: DesiredLrp) -> Migration:
-        """Go on with another definition of the original, which its owner desired: it has all its routes.
+        """Continue with another definition of the original, which its owner desired: it has all its routes.
 
-        One that runs from its source now is migrated to its copy, and not only to another login for that.
+        If it names the source now, the LRP is migrated to its copy, and does not only get another login.
         """
         routed_at = self.world.now if self.row.drain_sent_at else 0.0
         renews_login = self.row.renews_login and not self.is_on_source(lrp)

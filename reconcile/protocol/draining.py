@@ -1,11 +1,11 @@
 """Takes the routes of the original away before it is removed, and gives them back on every other way out.
 
 Routers learn of a removal at the moment in which the processes get SIGTERM, so a process that ends at once
-cuts the requests that it serves (measured). What the daemon took away must never pass for what the owner
-wants, or the bridge would lose its routes too, and the app would be desired again without any.
+cuts the requests that it serves (measured). A definition that the daemon drained must never be taken for what
+the owner wants, or the bridge would lose its routes too, and the app would be desired again without any.
 
 An update whose answer was lost may take effect later, on whatever is desired by then under the process GUID.
-So a definition without routes is looked through in every phase, once the update was sent.
+So once the update was sent, a definition without routes is read with its owner's routes, in every phase.
 """
 
 from collections.abc import Mapping
@@ -30,12 +30,12 @@ def is_drained(row: Migration, lrp: DesiredLrp | None) -> bool:
     return bool(row.drain_sent_at) and lrp is not None and lrp.routes == kept != row.original.routes
 
 
-def look_through(row: Migration, world: World) -> World:
-    """Observe the original with the routes that its owner wants, in every version of it.
+def with_owners_routes(row: Migration, world: World) -> World:
+    """Return what was observed, with the owner's routes in each version of the original that lacks them.
 
-    Of a version of the same definition only the number of instances is taken. If its owner changed more in
-    the moment in which the daemon took the routes away, then the annotation of what is desired again is the
-    old one, and Cloud Controller's sync corrects all.
+    From a drained version of the same definition only the number of instances is taken. If its owner changed
+    more in the moment in which the daemon took the routes away, the LRP is desired again with the old
+    annotation, by which Cloud Controller's sync sees that it must correct the rest.
     """
     if not row.drain_sent_at:
         return world
@@ -78,7 +78,7 @@ def give_routes_back(case: Case, step: Step) -> Step:
         return step
     if row.routed_at == 0.0 and row.phase in {Phase.REMOVING, Phase.REMOVED}:
         return step  # the removal may be on its way
-    if row.routed_at == 0.0 and row.phase is Phase.BRIDGED and isinstance(step, _ON_THE_WAY):
+    if row.routed_at == 0.0 and row.phase is Phase.BRIDGED and isinstance(step, _STEPS_TO_REMOVAL):
         return step
     if case.is_drained:
         given = replace(row, routed_at=case.world.now)
@@ -88,4 +88,4 @@ def give_routes_back(case: Case, step: Step) -> Step:
     return step
 
 
-_ON_THE_WAY = (RemoveOriginal, RetryLater, UpdateRoutes)
+_STEPS_TO_REMOVAL = (RemoveOriginal, RetryLater, UpdateRoutes)

@@ -32,7 +32,7 @@ class UnknownAuthority:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Manifests and blobs are answered with a status instead of what they are.
+    """Requests for manifests and blobs are answered with an error status.
 
     Attributes:
         status: 401, 403, 404, 429, 500 or another.

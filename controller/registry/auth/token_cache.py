@@ -14,7 +14,7 @@ from reconcile.lrps import Credentials
 
 MOST_TOKENS = 1000
 MOST_BYTES = 4 << 20
-"""Of all tokens and of what they are kept under."""
+"""Limit for all tokens and their keys together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,12 @@ class TokenKey:
 
 @dataclass(slots=True)
 class TokenSlot:
-    """One token and the lock under which a single thread renews it."""
+    """One token and the lock under which a single thread renews it.
+
+    Attributes:
+        value: Empty until a token is received.
+        renew_at: When another one is to be fetched, by the cache's monotonic clock in seconds.
+    """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     value: str = field(default="", repr=False)
@@ -58,14 +63,14 @@ class TokenCache:
 
     @property
     def size(self) -> int:
-        """Bytes of what is kept."""
+        """Bytes of all tokens and their keys."""
         return self._size
 
     def __len__(self) -> int:
         return len(self._slots)
 
     def slot(self, key: TokenKey) -> TokenSlot:
-        """Return the slot of a token, which may be empty; whoever fills it says so by `keep`."""
+        """Return the slot of a token, which may be empty; call `keep` after filling it."""
         with self._lock:
             slot = self._slots.get(key)
             if slot is None:
@@ -74,7 +79,7 @@ class TokenCache:
             return slot
 
     def keep(self, key: TokenKey, slot: TokenSlot) -> None:
-        """Note that a slot was filled, and drop what there is no room for any more."""
+        """Note that a slot was filled, and drop tokens until the rest is within the limits."""
         with self._lock:
             self._slots[key] = slot  # which may have been dropped meanwhile
             self._note(key)

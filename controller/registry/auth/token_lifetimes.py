@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-_SHORTEST = 60.0
-_LONGEST = 86400.0
-_LONGEST_STATED = 366 * 86400.0
+_SHORTEST = 60.0  # seconds
+_LONGEST = 86400.0  # seconds
+_LONGEST_STATED = 366 * 86400.0  # seconds; a longer statement counts as this one
 _LONGEST_TIME = 64  # characters of a point in time
 _FINE_FRACTION = re.compile(r"(\.[0-9]{6})[0-9]{1,24}")
 
@@ -31,7 +31,7 @@ def lifetime_of(document: Mapping[str, object], date: str | None) -> float:
     # Bounded before it becomes a float, which a long number cannot; NaN becomes 0, since it comes second.
     seconds = float(max(0, min(stated, _LONGEST_STATED)))
     lifetime, age = max(_SHORTEST, seconds), _age(document.get("issued_at"), _now(date))
-    # Of a token that would be over already, one of the two is wrong: the registry will refuse it, or not.
+    # An age beyond the lifetime means that the server states one of them wrongly: then the age is ignored.
     return min(lifetime - age if 0 < age < lifetime else lifetime, _LONGEST)
 
 

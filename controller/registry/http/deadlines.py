@@ -1,8 +1,7 @@
 """Limits the total time of HTTP exchanges, however slowly or busily bytes trickle in.
 
-A limit on idle time alone is met by a peer that sends one byte a minute. One thread watches all
-exchanges, and none is touched between its start and its end. The same thread does what is due after a
-time.
+A peer that sends one byte a minute keeps within a limit on idle time. One thread watches all exchanges, and
+transferred bytes cost nothing. The same thread calls functions after a time.
 """
 
 import contextlib
@@ -19,7 +18,9 @@ class Deadline:
     """When one exchange must have ended.
 
     Attributes:
+        at: By the timer's monotonic clock, in seconds.
         has_passed: Whether the timer has shut the socket down.
+        is_over: Whether the exchange has ended, so that its deadline no longer matters.
     """
 
     def __init__(self, at: float, sock: socket.socket) -> None:
@@ -35,7 +36,8 @@ class DeadlineTimer:
         self._clock = clock
         self._condition = threading.Condition()
         self._queue: list[tuple[float, int, Deadline]] = []
-        # Apart, since one that is due soon would keep all that is over behind it.
+        # A queue of their own: `cancel` removes ended deadlines from the head of the other one, and a call
+        # in front of them would keep them there.
         self._calls: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
         self._wakes_at = math.inf
@@ -47,7 +49,7 @@ class DeadlineTimer:
         deadline = Deadline(self._clock() + seconds, sock)
         with self._condition:
             heapq.heappush(self._queue, (deadline.at, next(self._count), deadline))
-            self._see_to(deadline.at)
+            self._wake_by(deadline.at)
         return deadline
 
     def call_after(self, seconds: float, function: Callable[[], None]) -> None:
@@ -55,9 +57,9 @@ class DeadlineTimer:
         at = self._clock() + seconds
         with self._condition:
             heapq.heappush(self._calls, (at, next(self._count), function))
-            self._see_to(at)
+            self._wake_by(at)
 
-    def _see_to(self, at: float) -> None:
+    def _wake_by(self, at: float) -> None:
         """Let the thread wake up by a time; the caller holds the condition."""
         if self._thread is None and not self._is_closed:
             self._thread = threading.Thread(target=self._run, name="registry-deadlines", daemon=True)

@@ -21,7 +21,7 @@ WORDS = MappingProxyType(
         ErrorCode.STORAGE_FAILED: "its storage fails",
     }
 )
-"""What is wrong, about the registry as "it"."""
+"""Error code to what is wrong, for a sentence about the registry."""
 
 _ERRNO = MappingProxyType(
     {
@@ -51,12 +51,12 @@ _MOST_NODES = 200
 
 
 def storage_fault(method: str, status: int, text: str, details: tuple[object, ...]) -> ErrorCode | None:
-    """Recognize why a registry stores nothing; None when the response does not say that it is so.
+    """Recognize why a registry stores nothing; None when the response does not say so.
 
     Args:
         method: Of the request that was refused.
         status: Of the response.
-        text: Of the response, as people read it.
+        text: The messages of the response, as people read them.
         details: The parsed `detail` of each entry in the error document.
     """
     is_write = method in _WRITES

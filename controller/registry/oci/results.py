@@ -55,7 +55,7 @@ class Repeatable:
     read: Callable[[], Iterator[memoryview]]
 
     def __iter__(self) -> Iterator[memoryview]:
-        """Read them from their begin."""
+        """Read the pieces from the first one."""
         return self.read()
 
 
@@ -64,7 +64,9 @@ class UploadStatus:
     """An upload session, and how many bytes it holds.
 
     Attributes:
-        call: How the session came about.
+        session: The URL for the next request of the upload.
+        offset: Bytes that the registry holds.
+        call: The call that started the session.
     """
 
     session: Url

@@ -43,11 +43,11 @@ from reconcile.references import ImageReference
 
 ResultT = TypeVar("ResultT")
 
-_SERVED = frozenset({404, 410, 429})
-"""Responses of a registry that is well: it has no such thing, or wants to be asked more seldom."""
+_HEALTHY_ERRORS = frozenset({404, 410, 429})
+"""Error statuses of a healthy registry: what was asked for is not there, or requests come too often."""
 
-_HIDING = frozenset({401, 403, 404})
-"""Responses by which some registries hide from strangers what a login would open, without a challenge."""
+_MAY_LACK_CHALLENGE = frozenset({401, 403, 404})
+"""Statuses by which some registries refuse a request without a login, and send no challenge with them."""
 
 _TOTAL_AT_BASE = 10.0
 """Seconds for a request to the base of the API, for which other requests may wait."""
@@ -58,10 +58,10 @@ _DELETE = "DELETE"
 _STORING = frozenset({"POST", "PUT", "PATCH"})
 _STORED = frozenset({200, 201, 204})
 
-_ASKED_OTHERWISE = frozenset(
+_WITH_ALTERNATIVE = frozenset(
     {RegistryCall.LOOK_UP_MANIFEST, RegistryCall.LOOK_UP_BLOB, RegistryCall.MOUNT_BLOB}
 )
-"""Calls whose refusal says nothing about the registry where another request takes their place."""
+"""Calls whose refusal says nothing about the registry, where another request can take their place."""
 
 
 class Session:
@@ -121,7 +121,7 @@ class Session:
         error = error_from_refusal(refusal)
         has_other_way = error.verdict is Verdict.OTHER_WAY or isinstance(error, NotFound)
         is_of_one_upload = has_other_way and isinstance(error, Unavailable) and refusal.status < 500
-        if not is_of_one_upload and not (has_other_way and refusal.call in _ASKED_OTHERWISE):
+        if not is_of_one_upload and not (has_other_way and refusal.call in _WITH_ALTERNATIVE):
             self._report(refusal.method, Failure(error, refusal.length, refusal.status))
         return error
 
@@ -191,7 +191,7 @@ class Session:
         except DockerCacheError as error:
             self._report(request.method, Failure(error, request.length))
             raise
-        is_well = response.status < 400 or response.status in _SERVED
+        is_well = response.status < 400 or response.status in _HEALTHY_ERRORS
         if is_well and request.method != _DELETE:
             stored = request.length if response.status in _STORED and request.method in _STORING else None
             self._dependencies.observer.answered(self._exchange(request.method), stored)
@@ -220,7 +220,7 @@ class Session:
         return response
 
     def send_urgently(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
-        """Send a request that is not ended with the work that it belongs to, and waits for no connection."""
+        """Send a request without waiting for a free connection, even after the work was cancelled."""
         request = replace(request, is_urgent=True)
         detached = replace(self._context, cancellation=Cancellation())
         session = Session(
@@ -233,7 +233,7 @@ class Session:
         return session.send(request, scopes, subject)
 
     def send_upload(self, request: Request, header: str | None) -> Response:
-        """Send a request whose body is made of pieces, and again where it is redirected to.
+        """Send a request whose body is made of pieces, and send it again to where it is redirected.
 
         Raises:
             Invalid: `redirect-refused`.
@@ -286,7 +286,7 @@ class Session:
             if self._is_refused(response):
                 response.drain()  # the token may be fetched over the same connection
                 challenge = _challenge_of(response)
-            if challenge is None and header is None and response.status in _HIDING:
+            if challenge is None and header is None and response.status in _MAY_LACK_CHALLENGE:
                 challenge = self._find_hidden_challenge(response)
             if challenge is None:
                 return response
@@ -297,9 +297,9 @@ class Session:
         return self.send_once(request, header)
 
     def _find_hidden_challenge(self, response: Response) -> Challenge | None:
-        """Ask the base of the API for a challenge after a response that may hide something from strangers.
+        """Ask the base of the API for a challenge after a refusal without one.
 
-        Only one that says 401 may be opened by a token for nobody.
+        Without a login this is done after a 401 only: an anonymous token can help after no other status.
         """
         if response.url.origin != self.base.origin:
             return None

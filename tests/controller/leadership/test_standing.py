@@ -40,7 +40,7 @@ def test_an_active_process_is_ready_when_its_loops_run() -> None:
 def test_something_else_may_keep_an_active_process_from_being_ready() -> None:
     standing, obstacle = Standing("a", lease_without_lock()), ["another store is in use"]
     standing.reach("")
-    standing.heed(lambda: obstacle[0])
+    standing.add_obstacle(lambda: obstacle[0])
 
     assert standing.position.obstacle == "another store is in use"
     obstacle[0] = ""

@@ -19,8 +19,8 @@ class Claims:
     """Asks the daemon, and reads its log.
 
     Args:
-        scene: What it is part of.
-        cold_starts: Tries what is called cached; None where cells pull nothing.
+        scene: The chaos run.
+        cold_starts: Pulls what is called cached, as an empty cell would; None where cells pull nothing.
     """
 
     def __init__(self, scene: Scene, cold_starts: ColdStarts | None) -> None:

@@ -1,7 +1,8 @@
 """Watches that only the instance with the lock in Locket changes the BBS and asks Cloud Controller, by its lease.
 
-Each instance has a certificate of its own, by which the BBS knows who calls, and a client of UAA. When a lease ends is judged by when
-Locket has got its last renewal: an instance can only believe in less.
+Each instance has a certificate of its own, by which the BBS knows who calls, and a client of UAA. The end of a
+lease is reckoned from when Locket got its last renewal: the instance itself reckons from when it sent that, which
+is earlier.
 """
 
 import asyncio
@@ -26,10 +27,11 @@ CHANGES = (
     "/v1/tasks/resolving",
     "/v1/tasks/delete",
 )
-"""How the paths of the calls begin that change something."""
+"""Beginnings of the paths of calls that change something."""
 TICK = 0.05
+"""Seconds between two looks at how late this process is."""
 REMEMBERED = 40
-"""Ticks for which it counts how late they came: a busy machine lets what was sent lie."""
+"""Number of ticks whose delay is kept: on a busy machine a request is read long after it was sent."""
 
 
 class LockWatch:
@@ -40,7 +42,7 @@ class LockWatch:
         takeovers: How often it has gone to another owner.
         changes: Calls that have changed something in the BBS, by instance.
         questions: Requests to Cloud Controller and UAA, by instance.
-        unjudged: How many of them may have lain too long on a busy machine for a judgement.
+        unjudged: How many calls and requests looked wrong, but may have been read too late on a busy machine.
     """
 
     def __init__(

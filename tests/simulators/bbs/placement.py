@@ -23,6 +23,8 @@ class Work:
     """What is to be placed.
 
     Attributes:
+        tags: Placement tags.
+        drivers: Volume drivers.
         process_guid: Of an instance; empty for a task.
     """
 
@@ -35,9 +37,10 @@ class Work:
 
 
 def choose_cell(state: State, work: Work) -> Rep:
-    """Choose the cell that matches, has room, and holds least of the same: process by zone and cell, or tasks.
+    """Choose the cell that matches and has room, and that spreads the work best.
 
-    Among equals it is the one with most free room.
+    An instance goes to the zone, and within it to the cell, with fewest instances of its process; a task goes to
+    the cell with fewest tasks. Among equals the cell with most free room is chosen.
 
     Raises:
         NoPlacement: There is none.
@@ -89,7 +92,7 @@ def _lacking(cell: Rep, work: Work) -> frozenset[str]:
 
 
 def _score(cell: Rep, work: Work) -> float:
-    """Weigh a cell, the lowest wins: what it holds of the same counts far more than its room."""
+    """Weigh a cell, the lowest wins: instances of the same process, or tasks, count far more than its room."""
     room, whole = cell.room, cell.presence.capacity
     left = (
         (room.memory_mb - work.memory_mb, whole.memory_mb),

@@ -64,7 +64,7 @@ class Stream:
         return any(subscription.closed for subscription in self._subscriptions)
 
     def end(self) -> None:
-        """End it cleanly, as on a shutdown: zero chunk, then close."""
+        """End the stream cleanly, as on a shutdown: zero chunk, then close."""
         self._finish(_End.CLEAN)
 
     def reset(self) -> None:

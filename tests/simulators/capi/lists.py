@@ -2,7 +2,7 @@
 
 Source: cloud_controller_ng lib/cloud_controller/paging/sequel_paginator.rb (order, then GUID in the same direction;
 the total comes with the rows, so that a page beyond the end knows none), app/presenters/v3/pagination_presenter.rb,
-app/messages/list_message.rb. Of the filters by time only the one for what was made until then is known here.
+app/messages/list_message.rb. Of the filters by time only `created_ats[lte]` is known here.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -41,7 +41,7 @@ class ListQuery:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """Those of the links to other pages."""
+        """The query parameters of the links to other pages, without the page."""
         direction = "" if self.order_by.startswith("-") else "+"
         named = {"order_by": f"{direction}{self.order_by}", "per_page": str(self.per_page)}
         if self.created_until is not None:

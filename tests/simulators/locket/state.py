@@ -47,8 +47,9 @@ class Row:
     """A row of the table of locks.
 
     Attributes:
+        ttl: Seconds.
         index: Counts the writes of the row.
-        row_id: Made anew when the row is; a renewal keeps it.
+        row_id: Made when the row is inserted; a renewal keeps it.
     """
 
     key: str

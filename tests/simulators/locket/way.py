@@ -1,6 +1,6 @@
-"""A way from one client to a server, such as Locket, that can be cut, as a network between two machines can.
+"""A TCP proxy between one client and a server, such as Locket, that can fail as a network does.
 
-Connections through it are TCP on loopback; what is said over them is not looked at.
+It listens on loopback, and passes bytes on without reading them.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ _READ_SIZE = 65536
 
 
 class Way:
-    """Passes on what comes to its port, to be used as an async context manager.
+    """A TCP proxy that can be cut, to be used as an async context manager.
 
     Args:
         host: Of the server.
@@ -19,7 +19,8 @@ class Way:
         source: The address from which the server sees the client connect, such as "127.0.0.2"; None for any.
 
     Attributes:
-        connections: How many connections have been opened through it.
+        address: "host:port" at which the proxy listens.
+        connections: How many connections have been opened through the proxy.
     """
 
     def __init__(self, host: str, port: int, *, source: str | None = None) -> None:

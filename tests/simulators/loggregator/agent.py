@@ -1,4 +1,4 @@
-"""The agent of one machine on a loopback port: gRPC with mutual TLS, and all that it was given.
+"""A simulated Loggregator agent on a loopback port: gRPC with mutual TLS, which keeps all that it was given.
 
 Source: cloudfoundry/loggregator-agent-release src/pkg/ingress/v2 (receiver.go, tagger) and
 src/cmd/forwarder-agent/app (forwarder_agent.go: sizes and TLS); the name in its certificate is "metron".

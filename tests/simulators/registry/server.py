@@ -84,12 +84,12 @@ class TokenLogin:
     Attributes:
         users: May pull and push; nobody else may push.
         anonymous: Whether strangers may pull.
-        lifetime: Seconds, as stated and as kept; None states nothing.
+        lifetime: Seconds for which a token is valid, as the answer states; with None it states nothing, and 60 hold.
         realm: URL of the token server; empty for the simulator's own.
-        stingy: Of so many first tokens, each grants pull alone.
+        stingy: How many of the next tokens grant only pull, whatever was asked for.
         identity_token: What the token server takes by OAuth; empty where it does not offer that.
         registry_token: A token that the registry takes although the token server never gave it.
-        age: Seconds that each token has existed when it is given, as one out of a cache; None says nothing of it.
+        age: How many seconds before the answer `issued_at` lies, as for a token from a cache; None states none.
     """
 
     users: Mapping[str, str] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class RegistrySimulator:
         deletes: Whether manifests may be deleted; the real one has to be told so.
         ahead: Seconds that its clock is ahead, as its answers show.
         relative_locations: Whether upload locations are relative.
-        resumable: Whether broken uploads can be gone on with, as with 3.x; 2.8 has lost them.
+        resumable: Whether broken uploads can be resumed, as with 3.x; 2.8 has lost them.
         catalog: Whether it lists its repositories.
         referrers: Whether the registry lists what refers to a manifest; 2.8 does not.
         longest_body: Bytes of the longest body that a proxy in front of it takes; None where none does.
@@ -146,6 +146,9 @@ class RegistrySimulator:
         foreign: What becomes of manifests with foreign layers: "refused" as by 2.8, "kept", or
             "insisted" on their blobs.
         requests: All requests so far, in the order of their answers.
+        tokens: Token to its scopes and the monotonic second at which it expires.
+        uploads: Upload session to the state that its next request must name.
+        partial: Upload session to the bytes that it holds.
         open_connections: Those of clients, idle ones included.
         connections: How many were ever opened.
     """

@@ -3,6 +3,7 @@
 Only what is open to everybody counts: a group may be meant to have access.
 """
 
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,7 +84,8 @@ def _look_at(name: str, path: Path) -> Iterator[ExposedFile]:
         yield ExposedFile(
             name, path, what, f"`chmod o-rwx {path}`, and replace what is in it if it is secret"
         )
-    own, linked = path.resolve().parent, path.parent.resolve()  # of the file, and of a symbolic link to it
+    # Of the file, and of a symbolic link to it; a loop of links, which nothing can open, is left as it is.
+    own, linked = Path(os.path.realpath(path)).parent, Path(os.path.realpath(path.parent))
     for directory in dict.fromkeys((own, *own.parents, linked, *linked.parents)):
         mode = _mode_of(directory)
         is_sticky = bool(mode & stat.S_ISVTX)  # in a sticky directory nobody may rename another user's files

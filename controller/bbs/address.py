@@ -28,7 +28,7 @@ def check_address(address: str) -> None:
 
 def _is_plain(address: str) -> bool:
     parts = _PLAIN.fullmatch(address)
-    if parts is None or int(parts["port"] or 0) > _HIGHEST_PORT:
+    if parts is None or not 0 < int(parts["port"] or 1) <= _HIGHEST_PORT:
         return False
     name = parts["name"]
     try:

@@ -10,6 +10,7 @@ import re
 import subprocess
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,9 @@ from reconcile.lrps import Credentials, Secret
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _LIFETIME = 300.0  # seconds for which a login without an expiry is cached
 _FAILURE_LIFETIME = 30.0  # seconds after a failure before the helper is run again
+MOST_SERVERS = 1_000
+"""Logins that are cached; with `credsStore` there is one for each host that images of apps name."""
+
 _MARGIN = 30.0  # seconds before its expiry at which a login is no longer used
 
 
@@ -45,7 +49,7 @@ class CredentialHelpers:
     def __init__(self, time_limit: float = 10.0, clock: Callable[[], float] = time.time) -> None:
         self._time_limit, self._clock = time_limit, clock
         self._lock = threading.Lock()
-        self._cache: dict[tuple[str, str], _CachedLogin] = {}
+        self._cache: OrderedDict[tuple[str, str], _CachedLogin] = OrderedDict()
 
     def find(self, name: str, server: str, *, refused: Credentials | None = None) -> Credentials | None:
         """Get the login for a server from a helper; None when the helper has none.
@@ -60,6 +64,9 @@ class CredentialHelpers:
             return None
         with self._lock:
             cached = self._cache.setdefault((name, server), _CachedLogin())
+            self._cache.move_to_end((name, server))
+            if len(self._cache) > MOST_SERVERS:
+                self._cache.popitem(last=False)
         with cached.lock:
             is_refused = refused is not None and cached.credentials in {None, refused}
             if is_refused or self._clock() >= cached.use_until:

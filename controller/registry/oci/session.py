@@ -227,9 +227,11 @@ class Session:
             self.image,
             self.base,
             self._dependencies,
-            credentials=self._credentials,
+            credentials=self._own_credentials,
             context=detached,
         )
+        with self._lock:  # a login is not looked up again, which may take a credential helper its time
+            session._credentials, session._has_looked_up = self._credentials, self._has_looked_up
         return session.send(request, scopes, subject)
 
     def send_upload(self, request: Request, header: str | None) -> Response:

@@ -37,6 +37,11 @@ def test_a_host_is_a_name_or_an_ip_address(address: str, host: str, port: int | 
     assert (httpx.URL(address).host, httpx.URL(address).port) == (host, port)
 
 
+@pytest.mark.parametrize("port", [0, 65_536])
+def test_a_port_is_one_that_can_be_dialled(port: int) -> None:
+    assert not is_accepted(f"https://bbs.example:{port}")
+
+
 @given(from_regex(r"https://(\[[0-9a-f:.%]+\]|[0-9xn\-.]+|\w+)(:[0-9]+)?/?", fullmatch=True))
 @example("https://xN--a.example")
 @example("https://1.2.3.004")

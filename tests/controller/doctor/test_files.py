@@ -122,5 +122,12 @@ async def test_the_directory_of_a_link_counts_as_that_of_what_it_leads_to(
     assert told.startswith(f"journal_key_file: {tmp_path}/links is a directory that any user may change")
 
 
+async def test_a_loop_of_links_is_left_out(config: Config, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    await asyncio.to_thread(loop.symlink_to, loop)
+
+    assert await found(config.model_copy(update={"journal_key_file": loop})) == []
+
+
 async def test_what_is_not_there_is_left_out(settings: Settings) -> None:
     assert await found(await config_of(settings)) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.registry.auth import credential_helpers
 from controller.registry.auth.credential_helpers import CredentialHelpers
 from reconcile.lrps import Credentials, Secret
 
@@ -128,3 +129,17 @@ def test_each_server_has_its_own_answer(install: Install) -> None:
 
     for server in ("a.example", "https://index.docker.io/v1/"):
         assert helpers.find("test", server) == Credentials(server, Secret("s"))
+
+
+def test_the_answers_for_the_servers_that_were_used_last_are_kept(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody who stages an app names another host."""
+    monkeypatch.setattr(credential_helpers, "MOST_SERVERS", 2)
+    log = install("""echo '{"Username":"u","Secret":"s"}'""")
+    helpers = CredentialHelpers()
+
+    for server in ("a", "b", "a", "c", "a", "b"):
+        assert helpers.find("test", server) is not None
+
+    assert log.read_text().split() == ["get", "a", "get", "b", "get", "c", "get", "b"]

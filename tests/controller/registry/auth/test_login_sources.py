@@ -12,6 +12,7 @@ from threading import Barrier
 
 import pytest
 
+from controller.registry.http.request import Request
 from controller.registry.http.settings import RegistrySettings, Retries
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.registries import ClientPolicy, Registries
@@ -175,6 +176,23 @@ def test_B16_a_login_that_was_changed_in_the_file_is_used_after_a_refusal(operat
     repository.fetch_manifest("1")
 
     assert operator.users() == ["file", "alice"]
+
+
+def test_a_renewed_login_is_used_by_an_urgent_request_too(operator: Operator) -> None:
+    """It is sent in the place of a session that has looked up the operator's login."""
+    host = operator.registry.address
+    operator.write({host: "file"})
+    client = operator.client()
+    operator.fetch(client)
+    repository = client.repository(parse_image_reference(f"{host}/team/app:1"), None, Cancellation())
+    repository.fetch_manifest("1")
+    operator.registry.login = BasicLogin({"alice": USERS["alice"]})
+    operator.write({host: "alice"})
+
+    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    request = Request("GET", repository.session.url("manifests/1"), accept)
+    with repository.session.send_urgently(request, frozenset(), "team/app:1") as response:
+        assert response.status == 200
 
 
 def test_B18_a_renewed_login_is_used_by_all_threads_whose_requests_were_refused(operator: Operator) -> None:

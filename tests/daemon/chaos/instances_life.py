@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from typing import Self
 
+from controller.last_resort import END_WITHIN, HELD_UP
 from reconcile.lease import LeaseTimes
 from tests.daemon.chaos.daemon_life import count_passes
 from tests.daemon.chaos.lock_watch import LockWatch
@@ -255,5 +256,7 @@ class InstancesLife:
         was_working = bool(daemon.named("daemon.started"))
         if status == FAILED and not was_working and self._is_database_away():
             self._scene.happened["take-overs that ended without a database"] += 1
+        elif status == HELD_UP and time.monotonic() - machine.went_on_at < END_WITHIN:
+            self._scene.happened["ends that a freeze has held up"] += 1
         elif status not in {0, -9, LOST_LOCK, *BEFORE_START}:
             self._scene.invariants.violate(f"{machine.name} ended with {status}", daemon.text[-1500:])

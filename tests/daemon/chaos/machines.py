@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,7 @@ class Machine:
         ended: Told of each process that has ended, with its exit status.
         is_given_up: Set when a daemon that has ended is not started again.
         is_frozen: Whether the daemon stands still.
+        went_on_at: When a daemon went on that had stood still; 0 before the first.
         part: What the daemon does, as far as its log was read.
         ends: Exit statuses so far.
     """
@@ -65,6 +67,7 @@ class Machine:
     daemon: DaemonProcess | None = None
     is_given_up: asyncio.Event = field(default_factory=asyncio.Event)
     is_frozen: bool = False
+    went_on_at: float = 0.0
     is_cut_off: bool = False
     part: Part = Part.ENDING
     ends: Counter[int] = field(default_factory=Counter)
@@ -125,7 +128,7 @@ class Machine:
     def thaw(self) -> None:
         """Let the daemon go on, if it stands still."""
         if self.daemon is not None and self.is_frozen:
-            self.is_frozen = False
+            self.is_frozen, self.went_on_at = False, time.monotonic()
             self.daemon.thaw()
 
     async def close(self) -> None:

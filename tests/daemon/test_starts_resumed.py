@@ -110,7 +110,12 @@ async def test_turned_back_it_stays_on_its_source(env: Environment) -> None:
     env.impose(env.cache, Hangs())
     watch, invariants = StartWatch(env), Invariants(env.bbs, env.cells, env.cloud)
     with watch.watching(), invariants.watching():
+        for cell in env.cells:
+            cell.start_gate.clear()
         start = await watch.start(app)
+        await until(lambda: start.moves == ["source", "copy"])
+        for cell in env.cells:
+            cell.start_gate.set()
         await until(lambda: start.moves == ["source", "copy", "source"])
         await daemon.kill()
         again = await env.start_daemon()

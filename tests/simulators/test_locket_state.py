@@ -221,7 +221,7 @@ class Expiry(RuleBasedStateMachine):
         is_free = KEY not in self.state.rows
         age = self.clock.now - self.written_at
         if self.is_locked and is_free:
-            assert age >= TTL
+            assert age >= TTL - 1e-6, "sums of floating-point numbers are not exact"
             self.is_locked = False
         if self.is_locked and self.servers:
             latest = max(self.written_at, self.watched_since) + TTL + SCAN_INTERVAL

@@ -11,6 +11,7 @@ from reconcile.protocol.case import (
     SSH_ROUTE,
     TURNED_BACK,
     Case,
+    is_like,
     may_remove,
     may_remove_bridge,
 )
@@ -75,7 +76,7 @@ def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:
             return case.enter(Phase.STARTING, ended=row.ended if row.ended in KEEPS_OLD_ROOTFS else None)
         if row.drained_at:
             return Enter(replace(row, drained_at=0.0))
-        if world.lrp is not None and bridge.routes != world.lrp.routes:
+        if world.lrp is not None and not is_like(bridge, world.lrp):
             most = max(bridge.instances, world.lrp.instances)
             return UpdateBridge(row, replace(world.lrp, instances=most), Reason.NOT_HEALTHY_BRIDGE_KEPT)
         return _resume(case) or RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)

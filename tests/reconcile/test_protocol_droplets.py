@@ -13,12 +13,12 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from reconcile.instances import is_any_running
 from reconcile.lrps import Credentials, DesiredLrp, Pull, Secret
-from reconcile.migrations import Goal, Migration
+from reconcile.migrations import Goal, Migration, Phase
 from reconcile.protocol import MAX_ROUNDS
 from reconcile.reasons import Reason
 from reconcile.references import Rootfs
 from tests.examples import examples
-from tests.reconcile.protocol_model import BRIDGE, SOURCE, TARGET, App, Pulls, pull_of
+from tests.reconcile.protocol_model import BRIDGE, LIMITS, SOURCE, TARGET, App, Pulls, pull_of
 from tests.reconcile.test_decide import PROCESS
 from tests.reconcile.test_protocol_runs import Migrating, Run
 
@@ -236,6 +236,27 @@ def test_one_that_is_restored_before_its_droplet_is_goes_on_when_its_owner_was_f
 
     assert (run.row, run.ends) == (None, {Reason.RESTORED: 1})
     assert pull_of(run.bbs.desired[PROCESS]) == SOURCE
+
+
+def test_one_that_its_owner_scales_up_as_the_time_for_its_bridge_is_up_goes_to_its_source_all_the_same() -> (
+    None
+):
+    """Its copy cannot be pulled, so the bridge is all that serves: it gets as many instances as are wanted."""
+    run = restoring(1)
+    run.bbs.pulls |= {COPY: Pulls.FAIL, PATCHED: Pulls.FAIL}
+    run.goes(run.step, lambda: run.crash((PROCESS, 0)), lambda: run.time_passes(LIMITS.bridge + 1))
+    run.goes(run.bbs.progress, run.bbs.progress, lambda: run.owner_scales(4))
+    run.patch(is_patched=False)
+    run.steps(2)
+    row = run.row
+    assert row is not None
+    assert (row.phase, row.ended) == (Phase.REMOVING_BRIDGE, Reason.BRIDGE_TIMEOUT)
+
+    works(run)
+
+    assert (run.row, run.ends) == (None, {Reason.RESTORED: 1})
+    assert pull_of(run.bbs.desired[PROCESS]) == SOURCE
+    assert run.bbs.serving(PROCESS) == 4
 
 
 def test_one_whose_owner_was_faster_three_times_is_left_on_its_copy_and_said_to_be() -> None:

@@ -231,6 +231,14 @@ class TestABridgeThatIsNeeded:
             FAILED, replace(LRP, instances=3, routes=ROUTES), Reason.NOT_HEALTHY_BRIDGE_KEPT
         )
 
+    def test_while_it_is_needed_it_has_as_many_instances_as_the_owner_wants(self) -> None:
+        scaled = replace(LRP, instances=4)
+        world = replace(WORLD, lrp=scaled, instances=(crashed(UNREACHABLE),))
+
+        assert step(FAILED, world) == UpdateBridge(FAILED, scaled, Reason.NOT_HEALTHY_BRIDGE_KEPT)
+        kept = replace(world, bridge=replace(BRIDGE, instances=4))
+        assert not isinstance(step(FAILED, kept), UpdateBridge)
+
     def test_a_stopgap_of_an_app_whose_process_ends_by_itself_is_not_kept_for_it(self) -> None:
         exited = replace(LEAVING, ended=Reason.PROCESS_EXITED, is_stopgap=True)
         world = replace(BACK, instances=(instance(0, CRASHED),), bridge_instances=(instance(0, CRASHED),))

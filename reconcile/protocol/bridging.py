@@ -133,16 +133,14 @@ def _check_owner(case: Case) -> Step | None:
 def _desired_by_owner(case: Case, lrp: DesiredLrp) -> Step:
     """Wait until an LRP runs that its owner has desired from its copy: its droplet names that by now.
 
-    What runs of it in this moment ran before, and is being stopped: nothing is known to have started since.
     Without a bridge nothing was done yet, and the next pass looks after it as after every LRP on its copy.
     """
     row, world = case.row, case.world
     if row.goal is Goal.CACHE and not row.renews_login and lrp.tag.epoch != row.original.tag.epoch:
         if world.bridge is None and not world.bridge_instances:
             return case.give_up(Reason.CHANGED_BY_CLOUD_CONTROLLER)
-        before = {each.instance_guid for each in world.instances if _runs(each)}
-        row = replace(row, instance_guids=row.instance_guids | before)
-    return replace(case, row=row).enter(Phase.STARTING)
+        return case.start_from_droplet()
+    return case.enter(Phase.STARTING)
 
 
 def _runs(instance: ActualLrp) -> bool:

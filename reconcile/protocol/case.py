@@ -123,6 +123,14 @@ class Case:
         is_there = lrp.rootfs == self.row.original.rootfs
         return is_there and not (self.row.renews_login and self.is_on_target(lrp))
 
+    def is_from_droplet(self, lrp: DesiredLrp) -> bool:
+        """Whether the owner, and not this program, desired an LRP from the copy, which its droplet names.
+
+        The login tells, which is that of the source then. It tells nothing where neither has one.
+        """
+        is_to_copy = self.row.goal is Goal.CACHE and self.is_on_target(lrp)
+        return is_to_copy and not self.row.renews_login and lrp.credentials != self.target.credentials
+
     @property
     def is_bridge_ahead(self) -> bool:
         """Whether the bridge serves more than the LRP, which cannot catch up: cells cannot pull it.
@@ -161,6 +169,16 @@ class Case:
             drained_at=0.0,
         )
         return Enter(row)
+
+    def start_from_droplet(self) -> Enter:
+        """Wait until an LRP runs that its owner has desired from the copy.
+
+        What has a cell in this moment may be of what the owner removed before, and its stop may be lost:
+        nothing is known to have started since.
+        """
+        before = {each.instance_guid for each in self.world.instances} - {""}
+        row = replace(self.row, instance_guids=self.row.instance_guids | before)
+        return replace(self, row=row).enter(Phase.STARTING)
 
     def with_original(self, lrp: DesiredLrp) -> Migration:
         """Continue with another definition of the original, which its owner desired: it has all its routes.

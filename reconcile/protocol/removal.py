@@ -23,7 +23,7 @@ def removing(case: Case) -> Step:
         known = replace(row, synced_by=world.now + case.limits.unknown)
         return replace(case, row=known).enter(Phase.REMOVED)
     if case.is_on_target(lrp):
-        return case.enter(Phase.STARTING)
+        return _start(case, lrp)
     if not case.is_unknown:
         return _not_removed(case, lrp)
     left = row.unknown_until - world.now + SHORTEST_RETRY
@@ -136,10 +136,20 @@ def stopgap_failure(case: Case) -> Step | None:
 def _desired_by_somebody(case: Case, lrp: DesiredLrp) -> Step:
     row = case.row
     if case.is_on_target(lrp):
-        return case.enter(Phase.STARTING)
+        return _start(case, lrp)
     if lrp.tag.epoch != row.original.tag.epoch:
         return changed_by_owner(case, lrp)
     return case.wait(Reason.REMOVAL_UNCONFIRMED) if case.is_unknown else _not_removed(case, lrp)
+
+
+def _start(case: Case, lrp: DesiredLrp) -> Step:
+    """Wait until an LRP runs that is desired from where it is to go, by whomever.
+
+    Without a bridge nothing could stand in for an instance that is taken for one from before.
+    """
+    if case.row.has_bridge and case.is_from_droplet(lrp):
+        return case.start_from_droplet()
+    return case.enter(Phase.STARTING)
 
 
 def changed_by_owner(case: Case, lrp: DesiredLrp) -> Step:

@@ -7,6 +7,7 @@ from reconcile.instances import (
     failure_of_pull,
     is_any_running,
     lack_of_room,
+    needed,
     running,
     stale_instances,
     without_container,
@@ -86,7 +87,9 @@ def _end_of_probation(case: Case, lrp: DesiredLrp) -> Step | None:
     if lrp.instances == 0:
         return Close(row, Reason.NO_INSTANCES)
     if is_any_running(world.instances, row.instance_guids):
-        return Close(row, Reason.MIGRATED)
+        # What its owner desired may have an instance of what that desired before, whose stop was lost.
+        is_by_owner = case.is_from_droplet(lrp)
+        return Close(row, Reason.CHANGED_BY_CLOUD_CONTROLLER if is_by_owner else Reason.MIGRATED)
     if case.is_to_be_restored:
         return case.turn_back(None, ended=Reason.RESTORED)
     failure = None if case.old_instances else failure_of(world.instances)
@@ -232,12 +235,27 @@ def _serve(case: Case, lrp: DesiredLrp) -> Step:
             return case.wait(Reason.STARTING)
         if _has_no_way_back(case):
             return case.give_up(ended)
-        return RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
+        return _leave_to_owner(case, lrp) or RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
     if case.waited_for_start <= case.limits.start:
         return case.wait(Reason.STARTING, case.limits.start - case.waited_for_start + SHORTEST_RETRY)
     if serving < running(world.bridge, world.bridge_instances):
         return RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
     return _end_of_time(case, serving)
+
+
+def _leave_to_owner(case: Case, lrp: DesiredLrp) -> Step | None:
+    """Leave an LRP that its owner desired from the copy with what runs; None while its bridge can stand in.
+
+    What was taken for an instance from before may run from the copy all the same.
+    """
+    row, world = case.row, case.world
+    is_late = not case.is_unknown and case.waited_for_start > case.limits.start
+    if not is_late or not case.is_from_droplet(lrp):
+        return None
+    if needed(lrp, world.instances) <= running(world.bridge, world.bridge_instances):
+        return None
+    left = replace(case, row=replace(row, instance_guids=frozenset()))
+    return left.give_up(Reason.CHANGED_BY_CLOUD_CONTROLLER)
 
 
 def _has_no_way_back(case: Case) -> bool:

@@ -16,7 +16,9 @@ SOURCE = Pull(LRP.rootfs, LRP.credentials)
 LIMITS = PhaseLimits(bridge=60.0, start=60.0, routes=5.0)
 ROUTES = {"cf-router": b"[1]", "diego-ssh": b"{}"}
 SSH = {"diego-ssh": b"{}"}
-ON_COPY = replace(LRP, rootfs=TARGET.rootfs, tag=ModificationTag("epoch-2", 0))
+ON_COPY = replace(
+    LRP, rootfs=TARGET.rootfs, credentials=TARGET.credentials, tag=ModificationTag("epoch-2", 0)
+)
 """The LRP as this program desired it again."""
 REVERTED = replace(LRP, tag=ModificationTag("epoch-3", 0))
 """The LRP as its owner desired it from the source, after the removal."""

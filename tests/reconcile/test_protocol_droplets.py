@@ -194,6 +194,70 @@ def test_one_that_its_owner_starts_anew_before_it_has_a_bridge_is_left_to_the_ne
     assert run.bbs.runs(PROCESS, PATCHED)
 
 
+def starts_anew_from_the_copy_beside_one_that_is_pulled_from_the_source(run: PatchedRun) -> None:
+    """Let the owner start a removed LRP from the source, and then from the copy; the stop between gets lost."""
+    run.patch(is_patched=False)
+    run.goes(run.owner_syncs, run.bbs.progress)
+    run.patch(is_patched=True)
+    run.bbs.loses_stops = True
+    run.goes(run.owner_starts_anew)
+    run.bbs.loses_stops = False
+    assert pull_of(run.bbs.desired[PROCESS]) == PATCHED
+
+
+@pytest.mark.parametrize("is_pulled", [False, True], ids=["while it is pulled", "when it runs"])
+def test_one_that_runs_from_its_source_still_when_its_owner_has_desired_it_from_the_copy_is_not_called_migrated(
+    is_pulled: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    run = PatchedRun(copy=COPY)
+    run.begin(1, runs=False)
+    run.goes(run.bbs.progress)
+    starts_anew_from_the_copy_beside_one_that_is_pulled_from_the_source(run)
+    if is_pulled:
+        run.goes(run.bbs.progress)
+
+    works(run, 5)
+
+    assert run.bbs.runs(PROCESS, SOURCE)
+    assert (run.row, run.ends) == (None, {Reason.CHANGED_BY_CLOUD_CONTROLLER: 1})
+
+
+@pytest.mark.parametrize("is_pulled", [False, True], ids=["while it is pulled", "when it runs"])
+def test_beside_its_bridge_it_is_started_from_the_copy_before_it_is_called_migrated(
+    is_pulled: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    run = patched()
+    removed(run)
+    run.goes(run.bbs.progress)
+    starts_anew_from_the_copy_beside_one_that_is_pulled_from_the_source(run)
+    if is_pulled:
+        run.goes(run.bbs.progress)
+
+    works(run)
+
+    assert (run.row, run.ends) == (None, {Reason.MIGRATED: 1})
+    assert run.bbs.runs(PROCESS, PATCHED)
+    assert not run.bbs.runs(PROCESS, SOURCE)
+
+
+def test_one_that_is_pulled_from_its_source_when_its_owner_starts_it_anew_from_the_copy_is_not_called_migrated() -> (
+    None
+):
+    """It had crashed while its bridge was waited for, and its stop gets lost."""
+    run = PatchedRun(copy=COPY)
+    run.begin(1, runs=True)
+    run.goes(run.step, lambda: run.crash((PROCESS, 0)), run.bbs.progress)
+    run.patch(is_patched=True)
+    run.bbs.loses_stops = True
+    run.goes(run.owner_starts_anew, run.step)
+    run.bbs.loses_stops = False
+
+    works(run)
+
+    assert (run.row, run.ends) == (None, {Reason.MIGRATED: 1})
+    assert not run.bbs.runs(PROCESS, SOURCE)
+
+
 def test_one_that_goes_back_since_cells_cannot_pull_its_copy_is_not_left_there_by_a_sync() -> None:
     """Its droplet names the copy still, and the sync comes just after it was removed to go back."""
     run = patched()

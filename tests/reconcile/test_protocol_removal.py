@@ -293,6 +293,31 @@ class TestAnOwnerWhoIsFaster:
         assert entered(back, replace(GONE, lrp=other)) == (Phase.REMOVING_BRIDGE, Reason.NOT_PULLED)
 
 
+class TestDesiredFromTheCopyByItsOwner:
+    """Its droplet names the copy by now, and brings the login of its source."""
+
+    @pytest.mark.parametrize("phase", [Phase.REMOVING, Phase.REMOVED])
+    def test_with_a_bridge_whatever_has_a_cell_already_is_taken_for_an_instance_of_the_past(
+        self, phase: Phase
+    ) -> None:
+        from_droplet = replace(ON_COPY, credentials=SOURCE.credentials)
+        pulled = instance(1, CLAIMED, guid="f")
+        world = replace(WORLD, lrp=from_droplet, instances=(instance(0, guid="e"), pulled))
+
+        made = step(row(phase, instance_guids=frozenset({"a"})), world)
+        assert isinstance(made, Enter)
+        assert made.migration.phase is Phase.STARTING
+        assert made.migration.instance_guids == {"a", "e", "f"}
+
+    @pytest.mark.parametrize("strategy", Strategy)
+    def test_one_that_this_program_desired_has_instances_of_its_own(self, strategy: Strategy) -> None:
+        """The answer was lost."""
+        made = step(row(Phase.REMOVED, strategy=strategy), replace(WORLD, lrp=ON_COPY, instances=NEW))
+
+        assert isinstance(made, Enter)
+        assert (made.migration.phase, made.migration.instance_guids) == (Phase.STARTING, frozenset())
+
+
 class TestWhenAnAnswerWasLost:
     UNKNOWN = row(Phase.REMOVING, unknown_until=NOW + 1, instance_guids=KNOWN)
     RECREATING = replace(UNKNOWN, strategy=Strategy.RECREATE)

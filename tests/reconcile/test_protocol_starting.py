@@ -130,12 +130,48 @@ class TestProbation:
 
         assert step(RECREATED, none) == Close(RECREATED, Reason.NO_INSTANCES)
 
+    def test_one_that_its_owner_desired_from_the_copy_is_not_called_migrated_when_it_runs(self) -> None:
+        """What runs may be of what its owner desired before, and its stop may be lost; its login tells."""
+        from_droplet = replace(ON_COPY, credentials=SOURCE.credentials)
+        running = replace(ALONE, lrp=from_droplet, instances=NEW)
+
+        assert step(RECREATED, running) == Close(RECREATED, Reason.CHANGED_BY_CLOUD_CONTROLLER)
+        turned(RECREATED, replace(running, instances=(crashed(UNREACHABLE),)))
+
     def test_while_its_removal_may_still_take_effect_nothing_is_over(self) -> None:
         unknown = replace(RECREATED, unknown_until=NOW + 1)
 
         assert isinstance(step(unknown, replace(ALONE, instances=NEW)), RetryLater)
         known = replace(unknown, unknown_until=NOW)
         assert step(known, replace(ALONE, instances=NEW)) == Close(known, Reason.MIGRATED)
+
+
+class TestDesiredFromTheCopyByItsOwner:
+    """Its droplet names the copy by now; beside its bridge what ran at first is taken for one from before."""
+
+    LRP = replace(ON_COPY, credentials=SOURCE.credentials)
+    WORLD = replace(BACK, lrp=LRP, instances=OURS, bridge_instances=BRIDGED[:1], now=LATE)
+
+    def test_what_its_bridge_cannot_stand_in_for_is_left_to_its_owner_in_the_end(self) -> None:
+        early = step(STARTING, replace(self.WORLD, now=LATE - 2))
+        assert early == RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
+
+        made = step(STARTING, self.WORLD)
+        assert isinstance(made, Enter)
+        assert made.migration.phase is Phase.REMOVING_BRIDGE
+        assert made.migration.ended is Reason.CHANGED_BY_CLOUD_CONTROLLER
+        assert made.migration.instance_guids == frozenset(), "they serve, and count"
+
+    def test_what_it_can_stand_in_for_is_retired(self) -> None:
+        made = step(STARTING, replace(self.WORLD, bridge_instances=BRIDGED))
+
+        assert isinstance(made, RetireInstances)
+        assert made.instances == OURS
+
+    def test_one_that_this_program_desired_is_waited_for(self) -> None:
+        world = replace(self.WORLD, lrp=ON_COPY)
+
+        assert step(STARTING, world) == RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
 
 
 class TestOrderToRestore:

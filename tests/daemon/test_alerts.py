@@ -265,7 +265,8 @@ async def test_faults_of_the_daemon(env: Environment, operator: Operator, tmp_pa
     scraper = Scraper(tmp_path, env)
     (web,) = await running_apps(env, "web")
     daemon = await env.started_daemon()
-    await env.replaced(web)
+    # To its end: a migration that goes well closes the circuit.
+    await daemon.logged("reconciler.migrated", process_guid=web.process_guid)
     await scraper.is_well()
 
     # Somebody has forgotten a pause.

@@ -52,12 +52,11 @@ def _not_removed(case: Case, lrp: DesiredLrp) -> Step:
         if is_off_copy:  # it was to leave its former copy for its source
             former = Pull(row.original.rootfs, row.original.credentials)
             return replace(case, row=replace(row, way_back=former)).enter(Phase.STARTING)
+        # It is where it was: old instances may be among those that the row names, so none is taken for new.
         source = row.way_back
         original = replace(row.original, rootfs=source.rootfs, credentials=source.credentials)
-        on_copy = replace(row, goal=Goal.CACHE, original=original, way_back=None, ended=None, detail="")
-        if not row.has_bridge:
-            return Close(on_copy, Reason.MIGRATED)
-        return replace(case, row=on_copy).enter(Phase.REMOVING_BRIDGE, ended=Reason.MIGRATED)
+        on_copy = replace(case.row, goal=Goal.CACHE, original=original, way_back=None, ended=None, detail="")
+        return replace(case, row=on_copy).enter(Phase.STARTING)
     if not row.has_bridge:
         return Close(row, Reason.NOT_REMOVED)
     return replace(case, row=row).enter(Phase.BRIDGED)

@@ -206,9 +206,16 @@ def _failure_beside_bridge(case: Case) -> Step | None:
     row, world = case.row, case.world
     if row.ended is not None:
         return None
-    rows = (*world.instances, *world.bridge_instances)
+    is_of_source = _is_bridge_of_source(case)
+    rows = world.instances if is_of_source else (*world.instances, *world.bridge_instances)
     crashed = [each for each in rows if each.state is ActualLrpState.CRASHED]
-    return case.turn_back(failure_of(crashed)) or stopgap_failure(case)
+    return case.turn_back(failure_of(crashed)) or (None if is_of_source else stopgap_failure(case))
+
+
+def _is_bridge_of_source(case: Case) -> bool:
+    """Whether the bridge was to serve on the way back, on which the LRP was not removed after all."""
+    bridge = case.world.bridge
+    return bridge is not None and bridge.rootfs != case.target.rootfs
 
 
 def _restore_beside_bridge(case: Case) -> Step | None:
@@ -235,7 +242,7 @@ def _serve(case: Case, lrp: DesiredLrp) -> Step:
             return case.wait(Reason.STARTING)
         if _has_no_way_back(case):
             return case.give_up(ended)
-        return _leave_to_owner(case, lrp) or RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
+        return _leave_old_instances(case, lrp) or RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
     if case.waited_for_start <= case.limits.start:
         return case.wait(Reason.STARTING, case.limits.start - case.waited_for_start + SHORTEST_RETRY)
     if serving < running(world.bridge, world.bridge_instances):
@@ -243,19 +250,22 @@ def _serve(case: Case, lrp: DesiredLrp) -> Step:
     return _end_of_time(case, serving)
 
 
-def _leave_to_owner(case: Case, lrp: DesiredLrp) -> Step | None:
-    """Leave an LRP that its owner desired from the copy with what runs; None while its bridge can stand in.
+def _leave_old_instances(case: Case, lrp: DesiredLrp) -> Step | None:
+    """Leave an LRP on its copy with what runs of it; None while its bridge can stand in.
 
-    What was taken for an instance from before may run from the copy all the same.
+    What was taken for an instance from before may run from the copy all the same, where the owner desired the
+    LRP, or where it was not removed on its way back.
     """
     row, world = case.row, case.world
     is_late = not case.is_unknown and case.waited_for_start > case.limits.start
-    if not is_late or not case.is_from_droplet(lrp):
+    is_by_owner = case.is_from_droplet(lrp)
+    if not is_late or not (is_by_owner or _is_bridge_of_source(case)):
         return None
     if needed(lrp, world.instances) <= running(world.bridge, world.bridge_instances):
         return None
     left = replace(case, row=replace(row, instance_guids=frozenset()))
-    return left.give_up(Reason.CHANGED_BY_CLOUD_CONTROLLER)
+    reason = Reason.CHANGED_BY_CLOUD_CONTROLLER if is_by_owner else Reason.WAITING_UNTIL_STOPPED
+    return left.give_up(reason)
 
 
 def _has_no_way_back(case: Case) -> bool:

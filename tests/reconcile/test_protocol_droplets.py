@@ -258,6 +258,24 @@ def test_one_that_is_pulled_from_its_source_when_its_owner_starts_it_anew_from_t
     assert not run.bbs.runs(PROCESS, SOURCE)
 
 
+def test_one_that_is_not_restored_after_all_is_not_called_migrated_for_what_runs_from_before() -> None:
+    """Its owner started it anew, and the stop between got lost, as the answer of the BBS to its way back."""
+    run = PatchedRun(copy=COPY, former=FORMER_COPY)
+    run.begin(1, runs=True)
+    run.goes(run.step, run.bbs.progress, run.bbs.progress)
+    run.patch(is_patched=True)
+    run.bbs.loses_stops = True
+    run.goes(run.owner_starts_anew, run.step)
+    run.is_restore_requested = True
+    run.goes(run.step_without_an_answer)
+    assert run.row is not None
+    assert (run.row.phase, run.row.goal) == (Phase.REMOVING, Goal.SOURCE)
+
+    run.comes_to_rest()
+
+    assert run.ends == {Reason.MIGRATED: 1}
+
+
 def test_one_that_goes_back_since_cells_cannot_pull_its_copy_is_not_left_there_by_a_sync() -> None:
     """Its droplet names the copy still, and the sync comes just after it was removed to go back."""
     run = patched()

@@ -391,25 +391,34 @@ class TestARemovalOfATurnedBackLrpThatDidNotHappen:
 
         assert step(self.BACK, world) == RemoveOriginal(known)
 
-    def test_one_that_runs_from_its_copy_after_all_is_migrated(self) -> None:
+    def test_one_that_runs_from_its_copy_after_all_is_on_probation_there_again(self) -> None:
+        """Which of its instances are from before the migration is not known any more: they keep being so."""
         world = replace(WORLD, lrp=ON_COPY, instances=NEW, bridge=None, bridge_instances=())
         made = step(self.BACK, world)
 
-        assert isinstance(made, Close)
-        assert made.reason is Reason.MIGRATED
-        assert (made.migration.goal, made.migration.is_turned_back, made.migration.detail) == (
-            Goal.CACHE,
-            False,
-            "",
-        )
+        assert isinstance(made, Enter)
+        again = made.migration
+        assert (again.phase, again.ended, again.goal) == (Phase.STARTING, None, Goal.CACHE)
+        assert (again.is_turned_back, again.detail) == (False, "")
+        assert again.instance_guids == self.BACK.instance_guids
+        assert again.original.rootfs == SOURCE.rootfs, "what it was migrated from"
+        assert step(again, world) == Close(again, Reason.MIGRATED)
 
-    def test_and_its_stopgap_is_removed(self) -> None:
+    def test_a_bridge_from_its_source_that_cells_cannot_pull_does_not_turn_it_back_again(self) -> None:
         stopgap = replace(self.BACK, is_stopgap=True)
-        made = step(stopgap, replace(BACK, bridge=SOURCE_BRIDGE))
+        world = replace(BACK, bridge=SOURCE_BRIDGE, instances=NEW, bridge_instances=(crashed(UNREACHABLE),))
+        made = step(stopgap, world)
 
         assert isinstance(made, Enter)
-        assert (made.migration.phase, made.migration.ended) == (Phase.REMOVING_BRIDGE, Reason.MIGRATED)
-        assert made.migration.original.rootfs == SOURCE.rootfs, "what it was migrated from"
+        again = made.migration
+        assert step(again, world) == RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
+        late = step(replace(again, entered_at=NOW - LIMITS.start - 1), world)
+        assert isinstance(late, Enter)
+        assert (late.migration.phase, late.migration.ended) == (
+            Phase.REMOVING_BRIDGE,
+            Reason.WAITING_UNTIL_STOPPED,
+        )
+        assert late.migration.instance_guids == frozenset(), "what runs is left to itself"
 
     @pytest.mark.parametrize("instances", [NEW, PULLING], ids=["runs", "starts"])
     def test_one_that_its_owner_has_desired_again_was_removed_and_is_not_called_cached(

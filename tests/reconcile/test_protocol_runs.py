@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from reconcile.lrps import Credentials, Pull, Secret
-from reconcile.migrations import Phase
+from reconcile.migrations import Goal, Phase
 from reconcile.reasons import Reason
 from reconcile.references import Rootfs
 from reconcile.steps import RemoveOriginal
@@ -144,6 +144,9 @@ class Run(App):
 
     def step(self) -> None:
         self.carry_out(self.next())
+
+    def step_without_an_answer(self) -> None:
+        self.carry_out(self.next(), loses_answer=True)
 
     def goes(self, *steps: Callable[[], object]) -> None:
         for step in steps:
@@ -360,6 +363,23 @@ def test_an_app_whose_stops_were_lost_is_back_on_its_source_although_its_bridge_
 
     assert run.ends[Reason.RESTORED] == 1
     assert all(run.bbs.runs_from[each.instance_guid] == SOURCE for each in run.bbs.rows(PROCESS))
+
+
+def test_an_app_that_is_not_restored_after_all_is_called_migrated_once_it_runs_from_its_copy() -> None:
+    """The stop of its old instance got lost, and so did the removal on its way back."""
+    run = begun(1)
+    run.bbs.loses_stops = True
+    while run.row is not None and run.row.phase is not Phase.STARTING:
+        run.goes(run.step, lambda: run.time_passes(0.3))
+    run.is_restore_requested = True
+    run.goes(run.step_without_an_answer)
+    assert run.row is not None
+    assert (run.row.phase, run.row.goal) == (Phase.REMOVING, Goal.SOURCE)
+
+    run.comes_to_rest()
+
+    assert run.ends == {Reason.MIGRATED: 1}
+    assert not run.bbs.runs(PROCESS, SOURCE)
 
 
 def test_an_app_that_its_owner_starts_anew_while_its_bridge_is_removed_was_not_migrated() -> None:

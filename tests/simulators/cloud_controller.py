@@ -220,17 +220,21 @@ class CloudController:
         await self.create_or_update(app, app.web)
 
     async def map_route(self, app: App, hostname: str) -> None:
-        """Add a route in place."""
+        """Add a route in place; the sync finds what the BBS was not told of."""
         app.hostnames = (*app.hostnames, hostname)
-        for process in app.processes:
+        processes = tuple(app.processes)
+        for process in processes:
             app.touch(process)
+        for process in processes:
             await self.create_or_update(app, process)
 
     async def stop(self, app: App) -> None:
-        """Stop an app."""
-        for process in app.processes:
+        """Stop an app; the sync removes what the BBS was not told of."""
+        processes = tuple(app.processes)
+        for process in processes:
             process.is_started = False
             app.touch(process)
+        for process in processes:
             await self.remove(process.process_guid)
 
     async def delete(self, app: App) -> None:

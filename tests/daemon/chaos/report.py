@@ -1,7 +1,13 @@
 """What a chaos run came to, for people."""
 
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+
+_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_LAST_LINES = 25
 
 
 @dataclass
@@ -10,6 +16,7 @@ class Report:
 
     Attributes:
         told: The violations with what was done before them.
+        logged: What daemons have logged last of what the violations name.
         figures: What else there is to say; empty for nothing.
         longest: The longest time that an app was down, and how long it could have been.
     """
@@ -19,8 +26,14 @@ class Report:
     happened: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
     longest: tuple[float, float] = (0.0, 0.0)
     figures: str = ""
+
+    @property
+    def faults(self) -> list[str]:
+        """What went wrong, and what daemons said of it; empty if nothing did."""
+        return [*(self.told or self.violations), *self.logged]
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(self.happened.items()))
@@ -28,3 +41,14 @@ class Report:
         if self.figures:
             down += f"; {self.figures}"
         return f"seed {self.seed}, {self.seconds:.0f} s: {counts}; {down}; {len(self.violations)} violations"
+
+
+def find_last_lines(directory: Path, violations: Iterable[str]) -> list[str]:
+    """Find what daemons have logged last of the app that each violation names first."""
+    guids = [found[0] for each in violations if (found := _GUID.search(each)) is not None]
+    logs = [path.read_text().splitlines() for path in sorted(directory.rglob("daemon*.log"))]
+    return [line for guid in dict.fromkeys(guids) for log in logs for line in _last_of(log, guid)]
+
+
+def _last_of(log: list[str], guid: str) -> list[str]:
+    return [line for line in log if guid in line][-_LAST_LINES:]

@@ -19,7 +19,7 @@ from tests.daemon.chaos.faults import Surroundings, make_faults
 from tests.daemon.chaos.instances_life import InstancesLife
 from tests.daemon.chaos.operators import Operators
 from tests.daemon.chaos.owners import Owners
-from tests.daemon.chaos.report import Report
+from tests.daemon.chaos.report import Report, find_last_lines
 from tests.daemon.chaos.scene import Scene
 from tests.daemon.chaos.settings import Database, Settings
 from tests.daemon.chaos.timing import (
@@ -278,6 +278,7 @@ async def run_round(seed: int, seconds: float, directory: Path, settings: Settin
                 }
             report = await Chaos(env, opened, seed, settings).run(seconds)
             if report.violations:
+                report.logged = find_last_lines(directory, report.violations)
                 (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))
             return report
 

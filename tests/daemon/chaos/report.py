@@ -16,8 +16,8 @@ class Report:
 
     Attributes:
         told: The violations with what was done before them.
-        logged: What daemons have logged last of what the violations name.
         figures: What else there is to say; empty for nothing.
+        logged: What daemons have logged last of what the violations name.
         longest: The longest time that an app was down, and how long it could have been.
     """
 
@@ -26,9 +26,9 @@ class Report:
     happened: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
-    logged: list[str] = field(default_factory=list)
     longest: tuple[float, float] = (0.0, 0.0)
     figures: str = ""
+    logged: list[str] = field(default_factory=list)
 
     @property
     def faults(self) -> list[str]:

@@ -8,7 +8,7 @@ Everything else is a violation.
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -281,7 +281,11 @@ class Invariants:
             return []
         names = [each.name for each in DesiredLRP.DESCRIPTOR.fields]
         different = [name for name in names if getattr(one, name) != getattr(other, name)]
-        return [f"{guid} was changed: {', '.join(different)}"]
+        routes = ""
+        if "routes" in different:
+            has, wants = ({**each.routes.routes} for each in (one, other))
+            routes = f": {_values(has, wants)} in place of {_values(wants, has)}"
+        return [f"{guid} was changed: {', '.join(different)}{routes}"]
 
     def _app_of(self, process_guid: str) -> App | None:
         guid = process_guid.removeprefix(BRIDGE_PREFIX)
@@ -290,3 +294,8 @@ class Invariants:
 
 def _clock() -> str:
     return datetime.now(UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _values(routes: Mapping[str, bytes], others: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Choose the routes that others have not, or not in this way."""
+    return {key: value for key, value in routes.items() if others.get(key) != value}

@@ -301,10 +301,11 @@ class CloudController:
         """Desire the LRP of a process, or change it in place if it is there."""
         if not app.wants(process):
             return
-        if await self.diego.find(process.process_guid) is None:
+        present = await self.diego.find(process.process_guid)
+        if present is None:
             await self.desire(app, process)
         else:
-            await self.update(app, process)
+            await self.update(app, process, present)
 
     async def desire(self, app: App, process: Process) -> None:
         """Desire the LRP of a process."""
@@ -327,14 +328,9 @@ class CloudController:
         )
         return desired_lrp(app.owner, _image_for(app, process), recipe)
 
-    async def update(self, app: App, process: Process) -> None:
-        """Change the LRP of a process in place."""
-        present = await self.diego.find(process.process_guid)
-        kept = {
-            name: value
-            for name, value in (present.routes.routes.items() if present is not None else ())
-            if name == "diego-ssh"
-        }
+    async def update(self, app: App, process: Process, present: DesiredLRP) -> None:
+        """Change the LRP of a process in place; its keys for `cf ssh` stay those of the present one."""
+        kept = {name: value for name, value in present.routes.routes.items() if name == "diego-ssh"}
         change = DesiredLRPUpdate(
             instances=process.instances,
             annotation=process.annotation,

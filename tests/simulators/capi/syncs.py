@@ -43,7 +43,9 @@ async def _sync_process(cloud: "CloudController", app: App, process: Process, an
         if annotation is None:
             await cloud.desire(app, process)
         elif annotation != process.annotation:
-            await cloud.update(app, process)
+            present = await cloud.diego.find(process.process_guid)
+            if present is not None:  # otherwise the next sync misses it
+                await cloud.update(app, process, present)
     except InvalidDockerUri:
         return False
     except BbsRefused as problem:

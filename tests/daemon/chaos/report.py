@@ -32,8 +32,9 @@ class Report:
 
     @property
     def faults(self) -> list[str]:
-        """What went wrong, and what daemons said of it; empty if nothing did."""
-        return [*(self.told or self.violations), *self.logged]
+        """What went wrong, what daemons said of it, and all that happened; empty if nothing went wrong."""
+        found = [*self.violations, *self.told]
+        return [*found, *self.logged, str(self)] if found else []
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(self.happened.items()))

@@ -76,7 +76,9 @@ def _wait_after(record: DropletRecord) -> float:
 def after_leaving(observed: ObservedDroplet, leave: Leave, rules: Rules) -> DropletRecord | None:
     """Note why a droplet was left; None when that is known already, or is nothing to keep.
 
-    What the droplet holds decides the phase: only one that names no private registry of ours is `left`.
+    What the droplet holds decides the phase: only one that names no private registry of ours is `left`. What
+    is left for another reason than its last request is tried at once when that reason goes, as after a pause:
+    until when it waited is of a failure that the record does not name any more.
     """
     record, droplet, now = observed.record, observed.droplet, observed.now
     if droplet is None:
@@ -96,9 +98,14 @@ def after_leaving(observed: ObservedDroplet, leave: Leave, rules: Rules) -> Drop
         return None
     if phase is record.phase and leave.reason is record.reason:
         return None
-    username = record.username or observed.username
     return replace(
-        record, username=username, phase=phase, reason=leave.reason, detail=leave.detail, updated_at=now
+        record,
+        username=record.username or observed.username,
+        phase=phase,
+        reason=leave.reason,
+        detail=leave.detail,
+        not_before=record.not_before if leave.reason is record.reason else 0.0,
+        updated_at=now,
     )
 
 

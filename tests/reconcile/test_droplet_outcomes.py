@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconcile.droplet_actions import Leave, ObservedDroplet
+from reconcile.droplet_actions import Leave, ObservedDroplet, RestoreDroplet
 from reconcile.droplet_decisions import decide_droplet
 from reconcile.droplet_outcomes import (
     FIRST_WAIT,
@@ -137,6 +137,18 @@ def test_a_droplet_that_names_its_copy_stays_patched_whatever_it_waits_for() -> 
         assert (after.phase, after.reason, after.detail) == (DropletPhase.PATCHED, leave.reason, leave.detail)
         assert after.may_name_copy
     assert after_leaving(PATCHED, Leave(Reason.DROPLET_PATCHED), RULES) is None
+
+
+def test_a_droplet_that_waited_for_its_next_request_does_not_wait_when_the_daemon_goes_on() -> None:
+    """The record names the pause, and nothing says any more what the wait was for."""
+    refused = after_failure(RESTORING, Denied("capi", "scope", "403"), NOW)
+    pinned = replace(PATCHED, record=refused, is_pinned=True)
+    assert decide_droplet(pinned, RULES) == Leave(refused.reason, refused.detail, LONGEST_WAIT)
+
+    paused = after_leaving(pinned, Leave(Reason.PAUSED), RULES)
+
+    assert paused is not None
+    assert isinstance(decide_droplet(replace(pinned, record=paused), RULES), RestoreDroplet)
 
 
 def test_a_registry_that_is_not_configured_any_more_holds_a_copy_all_the_same() -> None:

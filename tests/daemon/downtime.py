@@ -34,7 +34,8 @@ class Patience:
         kill: More for each daemon that was killed.
         scaling: That an LRP may have another number of instances than its owner asked for last.
         claim: That an app may be called cached after its last instance from its copy has ended.
-        loss: More where something that it may start from was lost: only a look at it tells.
+        loss: More where something that it may start from was lost, in each private registry that it was desired
+            from: only a look at it tells.
     """
 
     down: float
@@ -53,6 +54,7 @@ class _Outage:
     is_hanging: bool = False
     is_lossy: bool = False
     is_told: bool = False
+    caches: set[str] = field(default_factory=set)
     history: list[str] = field(default_factory=list)
 
 
@@ -156,12 +158,14 @@ class Downtime:
         outage.seconds += seconds
         outage.is_hanging = outage.is_hanging or self._is_copy_slow(guid)
         outage.is_lossy = outage.is_lossy or time.monotonic() < self._loss_until
+        if lrp is not None:
+            outage.caches |= {each for each in self._caches if self._is_of(lrp.root_fs, each)}
         self._describe(guid, outage)
         allowed = self._patience.down + outage.extra
         if outage.is_hanging:
             allowed += self._patience.hanging
         if outage.is_lossy:
-            allowed += self._patience.loss
+            allowed += self._patience.loss * max(1, len(outage.caches))
         if outage.seconds / allowed > self.longest[0] / self.longest[1]:
             self.longest = (outage.seconds, allowed)
         if outage.seconds > allowed and not outage.is_told:

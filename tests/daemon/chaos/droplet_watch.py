@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from reconcile.droplets import DropletPhase
 from reconcile.reasons import Reason
 from tests.daemon.chaos.scene import Scene
 from tests.daemon.chaos.stored_copies import MANIFEST, find_missing
@@ -86,6 +87,15 @@ class DropletWatch:
             elif self._reaches_all and not is_pinned and not self._is_left_to_others(droplet, reason):
                 found.append(f"droplet {_name(app, droplet)} names {droplet.image}, and is {reason!r}")
         return found
+
+    def find_half_restored(self, rows: Iterable[Row]) -> set[str]:
+        """Name the apps whose droplets were to be restored, and name copies still: a request has failed."""
+        waiting = {row["droplet_guid"] for row in rows if row["phase"] == DropletPhase.RESTORING}
+        return {
+            app.owner.app_name
+            for app, droplet in self._staged()
+            if droplet.guid in waiting and self._scene.is_copy(droplet.image)
+        }
 
     def find_unrestored(self) -> list[str]:
         """Say which droplets have not what they were staged with, after all were restored."""

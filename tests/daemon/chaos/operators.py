@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from controller.admin.admin_client import AdminClient, open_client
 from controller.admin.documents import PlanDocument
@@ -11,6 +11,8 @@ from controller.admin.rows import Row
 from reconcile.errors import Conflict, DockerCacheError, Unavailable
 from tests.daemon.chaos.scene import Scene
 from tests.daemon.chaos.timing import REST
+
+ALL = Filters()
 
 
 class Operators:
@@ -57,23 +59,26 @@ class Operators:
         """Apply a plan for all apps and droplets, and wait for its end."""
         await self._apply_newest(PlanOptions(), _is_over)
 
+    async def restore_again(self, apps: Collection[str]) -> None:
+        """Apply a plan that restores some apps, by their names, once more."""
+        await self._apply_newest(PlanOptions("source"), _is_over, Filters(apps=tuple(sorted(apps))))
+
     async def restore_all_droplets(self) -> None:
         """Apply a plan that restores all, and leave when it has come to the LRPs, which are the last."""
         await self._apply_newest(PlanOptions("source"), _has_come_to_lrps)
 
-    async def _apply_newest(self, options: PlanOptions, is_enough: Callable[[Row], bool]) -> None:
+    async def _apply_newest(
+        self, options: PlanOptions, is_enough: Callable[[Row], bool], filters: Filters = ALL
+    ) -> None:
         """Apply a plan, and make it anew when something has changed before it is applied."""
         with contextlib.suppress(DockerCacheError, TimeoutError):
             async with asyncio.timeout(REST), open_client(*self._scene.env.admin) as client:
-                while not await self._apply(client, options, is_enough):
+                while not await self._apply(client, await client.plan(filters, options), is_enough):
                     pass
 
-    async def _apply(
-        self, client: AdminClient, options: PlanOptions, is_enough: Callable[[Row], bool]
-    ) -> bool:
-        """Make a plan and apply it, until so much has happened; False if it was stale."""
-        plan = await client.plan(Filters(), options)
-        if options.goal == "source" and not any(each.HasField("droplet") for each in plan.entries):
+    async def _apply(self, client: AdminClient, plan: PlanDocument, is_enough: Callable[[Row], bool]) -> bool:
+        """Apply a plan, until so much has happened; False if it was stale."""
+        if plan.end["goal"] == "source" and not any(each.HasField("droplet") for each in plan.entries):
             return True
         try:
             async with contextlib.aclosing(client.apply(plan, None)) as news:

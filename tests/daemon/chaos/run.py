@@ -185,6 +185,9 @@ class Chaos:
             # What failed because of a fault is tried again after minutes, unless an operator wants it.
             self._scene.happened["plans for droplets applied in the end"] += 1
             await self._operators.apply_all()
+            half_restored = self._droplets.find_half_restored(await self._operators.list_droplets() or ())
+            if half_restored:
+                await self._operators.restore_again(half_restored)
             unpatched = await self._wait_for_droplets(REST)
         self._invariants.violations += unpatched
         await self._claims.check_in_the_end()

@@ -5,11 +5,13 @@ bounds are far below what a loop without pauses makes of a minute, and above wha
 """
 
 import asyncio
+import gc
 import io
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing, redirect_stdout
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -603,6 +605,18 @@ async def end_streams(scene: Scene) -> None:
         await asyncio.sleep(0.5)
 
 
+@contextmanager
+def leaving_half_open_connections() -> Iterator[None]:
+    """Collect connections that were cancelled in their TLS handshake: httpcore leaves them to the collector.
+
+    One stream that ends cancels the other, which may be connecting again.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
+
+
 Kind = Callable[[Scene], Awaitable[None]]
 
 BOUNDS: dict[Kind, Cost] = {
@@ -664,7 +678,8 @@ def test_a_minute_of_a_stuck_app_is_cheap(
             await kind(scene)
             return await scene.cost_of_a_minute()
 
-    cost = run_fast(measure())
+    with leaving_half_open_connections():
+        cost = run_fast(measure())
     record_property("figures", str(cost))
 
     assert not cost.exceeds(BOUNDS[kind]), f"{cost}; at most {BOUNDS[kind]}"

@@ -33,6 +33,7 @@ class Way:
         self._silent: set[asyncio.StreamWriter] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
         self._server: asyncio.Server | None = None
         self.address = ""
 
@@ -45,6 +46,7 @@ class Way:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
+        self._is_closed = True
         self.mend()
         for task in tuple(self._tasks):
             task.cancel()
@@ -76,9 +78,14 @@ class Way:
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if self._is_closed:
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._pass_on(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Not in the task, which may be cancelled before it has begun.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ends = {writer}

@@ -291,18 +291,20 @@ class Scenario:
         story: What happens, for people.
         meet: Causes the fault until the block ends; the block begins when Prometheus shows the fault.
         rows: The first words of the rows that are shown beside the overview; all of them if none is named.
+        settled: What the dashboard says once all has settled, however long that takes on a busy machine.
     """
 
     story: str
     meet: Callable[[Scene], AbstractAsyncContextManager[None]]
     rows: tuple[str, ...]
+    settled: str = ""
 
 
 _SOURCES, _PRIVATE, _COPIES = "What breaks", "Can cells", "What is being copied"
 _MIGRATIONS, _DROPLETS, _DAEMON, _LOGS = "What is being migrated", "Does Cloud", "Is the daemon", "Do app"
 
 FAULTS: Mapping[str, Scenario] = {
-    "none": Scenario("Nothing is wrong.", _nothing, ()),
+    "none": Scenario("Nothing is wrong.", _nothing, (), "Nothing that the daemon can tell is wrong"),
     "source-down": Scenario("The source registry answers 502.", _source_down, (_SOURCES,)),
     "private-registry-down": Scenario(
         "The private registry answers 503.", _private_registry_down, (_PRIVATE,)

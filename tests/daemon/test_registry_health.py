@@ -1,5 +1,6 @@
 """What operators see of registries that fail, and what the daemon does meanwhile."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import httpx
 import pytest
 
 from tests.contracts.distribution import free_port
-from tests.daemon.environment import DaemonProcess, Environment, open_environment
+from tests.daemon.environment import PATIENCE, DaemonProcess, Environment, open_environment
 from tests.daemon.operator import Operator, Row, running_apps
 from tests.daemon.pushes import staged_and_cached
 from tests.simulators import images
@@ -100,8 +101,7 @@ async def test_a_full_private_registry_is_said_to_be_full_until_it_has_room(
     text = (await operator.reads("status")).out
     assert "UNHEALTHY for pushes" in text
     assert "1 cache job and 1 LRP wait for it" in text
-    (job,) = (await operator.runs("jobs")).rows
-    assert job["state"] == "queued", "it waits"
+    job = await waiting_job(operator)
     assert "its disk is full" in job["error"]
     doctor = await operator.reads("doctor")
     assert "evict copies and run its garbage collection" in doctor.out
@@ -118,6 +118,15 @@ async def test_a_full_private_registry_is_said_to_be_full_until_it_has_room(
     assert len(lines(daemon, "registry-unhealthy")) == 1
     assert {line["level"] for line in daemon.lines} <= {"debug", "info", "error"}
     assert [line for line in daemon.lines if line["level"] == "error"] == [said]
+
+
+async def waiting_job(operator: Operator) -> Row:
+    """Read the only cache job once it waits for its next attempt."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            (job,) = (await operator.runs("jobs")).rows
+            if job["state"] == "queued":
+                return job
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from controller.admin.admin_client import AdminClient, open_client
 from controller.admin.documents import PlanDocument
 from controller.admin.request_options import Filters, PlanOptions
 from controller.admin.rows import Row
-from reconcile.errors import Conflict, DockerCacheError, Unavailable
+from reconcile.errors import Conflict, DockerCacheError, Invalid, Unavailable
 from tests.daemon.chaos.scene import Scene
 from tests.daemon.chaos.timing import REST
 
@@ -98,12 +98,15 @@ class Operators:
                     return
 
     async def resume(self) -> None:
-        """Have the daemon go on, whoever paused it, as soon as it answers: it may just begin anew."""
+        """Have the daemon go on, whoever paused it, as soon as it answers.
+
+        It may just begin anew, or leave its place to another instance.
+        """
         async with asyncio.timeout(REST), open_client(*self._scene.env.admin) as client:
             while True:
                 try:
                     await client.resume()
-                except Unavailable:
+                except (Unavailable, Invalid):
                     await asyncio.sleep(0.2)
                 else:
                     self._scene.is_paused = False

@@ -137,6 +137,8 @@ class UaaTokens:
         async with self._fetching:
             if self._token is not None and self._token.text != refused.text:
                 return self._token
+            if self._token is None:  # another request had it refused as well, and none has come since
+                return await self._fetch_once()
             now = self._clock()
             while self._renewals and self._renewals[0] <= now - _AFTER_REFUSAL:
                 self._renewals.popleft()

@@ -55,11 +55,13 @@ class ApiStanding:
     def note_failure(self, error: DockerCacheError) -> None:
         """Note that it did not answer, or does not let this client do that.
 
-        What it says of one droplet alone says nothing of it.
+        What it says of one droplet alone says nothing of it. What fails while nobody is to ask was asked
+        before, with others at the same time: it makes the next wait no longer.
         """
         if isinstance(error, LeaseLost) or not isinstance(error, Unavailable | Denied):
             return
-        self._failures += 1
+        if not self.seconds_left:
+            self._failures += 1
         self.failing_since = self.failing_since or self._process.clock()
         self.problem = error
         pause = self._refusal_pause if isinstance(error, Denied) else self._failure_pause

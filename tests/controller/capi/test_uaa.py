@@ -9,9 +9,13 @@ import httpx
 import pytest
 
 from controller.capi.client import CloudController
+from controller.capi.exchanges import Exchanges
 from controller.capi.scopes import READ_ALL, UPDATE, WRITE, claims_of, missing_scopes, scopes_of
+from controller.capi.uaa import UaaClient, UaaTokens
+from controller.file_values import FileValue
 from reconcile.droplets import DropletGuid
 from reconcile.errors import Denied, DockerCacheError, Invalid, RateLimited, Unavailable
+from reconcile.lrps import Secret
 from tests.controller.capi.api import (
     API,
     CLIENT_ID,
@@ -91,6 +95,34 @@ async def test_the_old_token_serves_while_uaa_is_down_until_its_end(
     time.now += 198
     with pytest.raises(Unavailable):
         await capi.find_droplet(DROPLET)
+
+
+@pytest.fixture
+def uaa_client(secret_file: Path, time: Time) -> UaaClient:
+    secret_file.write_text(SECRET)
+    secret = FileValue((secret_file,), lambda: Secret(secret_file.read_text()), clock=lambda: time.now)
+    return UaaClient(CLIENT_ID, secret)
+
+
+async def test_all_requests_whose_one_token_was_refused_count_as_one_renewal(
+    api: Api, uaa_client: UaaClient, time: Time
+) -> None:
+    """A new key of UAA refuses what many requests at a time were sent with, and UAA may be away just then."""
+
+    async def find_uaa() -> str:
+        return UAA
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(api.handle)) as http:
+        exchanges = Exchanges(http, 5.0, lambda: None, lambda *_: None)
+        tokens = UaaTokens(exchanges, find_uaa, uaa_client, lambda: time.now)
+        first = await tokens.token()
+        api.token_answers.append(httpx.ConnectError("away"))
+        for _ in range(6):
+            with pytest.raises(Unavailable):
+                await tokens.renewed(first)
+
+        time.now += 30
+        assert (await tokens.renewed(first)).text == api.tokens[1]
 
 
 async def test_whoever_waits_for_a_token_gets_one_though_who_fetches_it_is_cancelled(

@@ -1,4 +1,4 @@
-"""Feeds the readers of foreign bytes what a stranger may send, and says what they must not have done with it.
+"""Feeds untrusted input to the readers of foreign bytes, and says what they must not have done with it.
 
 Started by hack/fuzz. The same seed begins with the same inputs; what is mutated further depends on how long
 inputs take. Each finding is kept in a file, and --input feeds a file to one reader, so that it comes again.

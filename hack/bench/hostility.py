@@ -1,7 +1,7 @@
 """Shows a daemon everything hostile for some minutes: its memory, threads and files are to stay as they are.
 
-Apps are staged with images of a registry that answers each request badly, strangers open connections to the
-admin API and send half requests to the metrics port, and an operator asks for the status all the time.
+Apps are staged with images of a registry that answers each request badly, idle clients open connections to
+the admin API and send half requests to the metrics port, and an operator asks for the status all the time.
 Started by hack/bench/hostile.
 """
 
@@ -27,8 +27,8 @@ from tests.simulators.recipes import Image
 
 HOSTS = 40
 REPORTED_EVERY = 30.0
-STRANGERS = 200
-"""Connections that strangers hold to each port."""
+IDLE_CLIENTS = 200
+"""Connections that idle clients hold to each port."""
 
 
 class Hostility:
@@ -121,7 +121,8 @@ async def main(minutes: float) -> int:
         daemon = await env.started_daemon()
         world = Hostility(env, registry, addresses)
         print(
-            f"{len(ANSWERS)} kinds of answers from {len(addresses)} hosts, {STRANGERS} strangers at each port"
+            f"{len(ANSWERS)} kinds of answers from {len(addresses)} hosts, "
+            f"{IDLE_CLIENTS} idle clients at each port"
         )
         begun = time.monotonic()
         ports = (
@@ -129,7 +130,7 @@ async def main(minutes: float) -> int:
             (env.settings["metrics_address"], b"GET /metrics HTTP/1.1\r\n"),
         )
         acts = [world.stage(), world.stage(), world.ask()]
-        acts += [world.hold(address, first) for address, first in ports for _ in range(STRANGERS)]
+        acts += [world.hold(address, first) for address, first in ports for _ in range(IDLE_CLIENTS)]
         tasks = [asyncio.create_task(act) for act in acts]
         try:
             while (seconds := time.monotonic() - begun) < minutes * 60:

@@ -13,8 +13,8 @@ from tests.simulators import images
 from tests.simulators.capi import faults as capi_faults
 from tests.simulators.cell_network import Refused
 from tests.simulators.certificates import LOOPBACK_NAMES
-from tests.simulators.locket import Way
 from tests.simulators.registry.faults import Fault, Refuse
+from tests.simulators.tcp_proxy import TcpProxy
 
 _NO_SPACE = {
     "code": "UNKNOWN",
@@ -145,8 +145,8 @@ async def _bbs_away(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _lease_lost(scene: Scene) -> AsyncIterator[None]:
-    ways = [each.to_locket for each in scene.instances.all]
-    with _cut(ways):
+    proxies = [each.to_locket for each in scene.instances.all]
+    with _cut(proxies):
         await scene.sees("sum(docker_cache_lock_held) == 0")
         yield
     await scene.sees("sum(docker_cache_lock_held) == 1")
@@ -154,22 +154,22 @@ async def _lease_lost(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _database_away(scene: Scene) -> AsyncIterator[None]:
-    ways = [each.to_database for each in scene.instances.all]
-    with _cut(ways):
+    proxies = [each.to_database for each in scene.instances.all]
+    with _cut(proxies):
         await scene.sees("docker_cache_database_unavailable_since_timestamp_seconds > 0")
         yield
     await scene.sees("max(docker_cache_database_unavailable_since_timestamp_seconds) == 0")
 
 
 @contextmanager
-def _cut(ways: Sequence[Way]) -> Iterator[None]:
-    for way in ways:
-        way.cut()
+def _cut(proxies: Sequence[TcpProxy]) -> Iterator[None]:
+    for proxy in proxies:
+        proxy.cut()
     try:
         yield
     finally:
-        for way in ways:
-            way.mend()
+        for proxy in proxies:
+            proxy.mend()
 
 
 @asynccontextmanager

@@ -31,8 +31,8 @@ class Answers(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What is looked at: until when, for how long, of which job."""
+class RangeQueries:
+    """What Prometheus is asked about: one job, for so many seconds, until one moment."""
 
     prometheus: Answers
     job: str
@@ -71,7 +71,7 @@ class Sight:
         return expr
 
 
-def show(document: Mapping[str, Any], sight: Sight, *, rows: Sequence[str] = ()) -> str:
+def show(document: Mapping[str, Any], queries: RangeQueries, *, rows: Sequence[str] = ()) -> str:
     """Show rows of the dashboard, all of them if none is named by its first words."""
     lines, is_shown = list[str](), False
     for panel in document["panels"]:
@@ -80,12 +80,12 @@ def show(document: Mapping[str, Any], sight: Sight, *, rows: Sequence[str] = ())
             if is_shown:
                 lines += ["", f"== {panel['title']} =="]
         elif is_shown:
-            lines += _panel(panel, sight)
+            lines += _panel(panel, queries)
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _panel(panel: Mapping[str, Any], sight: Sight) -> Iterator[str]:
-    drawn = list(_DRAWN[panel["type"]](panel, sight))
+def _panel(panel: Mapping[str, Any], queries: RangeQueries) -> Iterator[str]:
+    drawn = list(_DRAWN[panel["type"]](panel, queries))
     empty = panel["fieldConfig"]["defaults"].get("noValue", "No data")
     match drawn:
         case []:
@@ -97,11 +97,11 @@ def _panel(panel: Mapping[str, Any], sight: Sight) -> Iterator[str]:
             yield from drawn
 
 
-def _numbers(panel: Mapping[str, Any], sight: Sight) -> Iterator[str]:
+def _numbers(panel: Mapping[str, Any], queries: RangeQueries) -> Iterator[str]:
     found = [
         (_name(target, series), _shown(panel["fieldConfig"]["defaults"], series.last))
         for target in panel["targets"]
-        for series in sight.now(target)
+        for series in queries.now(target)
     ]
     if not found:
         return
@@ -109,10 +109,10 @@ def _numbers(panel: Mapping[str, Any], sight: Sight) -> Iterator[str]:
     yield found[0][1] if alone else " · ".join(f"{name} {value}" for name, value in found)
 
 
-def _lines(panel: Mapping[str, Any], sight: Sight) -> Iterator[str]:
+def _lines(panel: Mapping[str, Any], queries: RangeQueries) -> Iterator[str]:
     defaults = panel["fieldConfig"]["defaults"]
     found = [
-        (_name(target, series), series) for target in panel["targets"] for series in sight.over_time(target)
+        (_name(target, series), series) for target in panel["targets"] for series in queries.over_time(target)
     ]
     highest = max(
         (value for _, series in found for _, value in series.points if math.isfinite(value)), default=0.0
@@ -120,7 +120,7 @@ def _lines(panel: Mapping[str, Any], sight: Sight) -> Iterator[str]:
     for name, series in found:
         values = [value for _, value in series.points if not math.isnan(value)]
         if values:
-            drawn = _strip(series, sight, lambda value: _LEVELS[_level(value, highest)])
+            drawn = _strip(series, queries, lambda value: _LEVELS[_level(value, highest)])
             yield f"  {drawn}  {_shown(defaults, values[-1])}  {name}"
 
 
@@ -130,21 +130,21 @@ def _level(value: float, highest: float) -> int:
     return max(1, round(min(1.0, value / highest) * (len(_LEVELS) - 1)))
 
 
-def _strip(series: Series, sight: Sight, mark: Callable[[float], str]) -> str:
-    marks = [" "] * sight.marks
+def _strip(series: Series, queries: RangeQueries, mark: Callable[[float], str]) -> str:
+    marks = [" "] * queries.marks
     for at, value in series.points:
-        marks[sight.place_of(at)] = mark(value)
+        marks[queries.place_of(at)] = mark(value)
     return f"|{''.join(marks)}|"
 
 
-def _history(panel: Mapping[str, Any], sight: Sight) -> Iterator[str]:
+def _history(panel: Mapping[str, Any], queries: RangeQueries) -> Iterator[str]:
     for target in panel["targets"]:
-        for series in sight.over_time(target):
-            drawn = _strip(series, sight, lambda value: "▒█"[value > 1])
+        for series in queries.over_time(target):
+            drawn = _strip(series, queries, lambda value: "▒█"[value > 1])
             yield f"  {drawn}  {_name(target, series)}"
 
 
-def _table(panel: Mapping[str, Any], sight: Sight) -> Iterator[str]:
+def _table(panel: Mapping[str, Any], queries: RangeQueries) -> Iterator[str]:
     """Merge the rows of all queries by their labels, as Grafana's transformation does."""
     rows = dict[tuple[tuple[str, str], ...], dict[str, str]]()
     values = dict[tuple[tuple[str, str], ...], float]()
@@ -156,7 +156,7 @@ def _table(panel: Mapping[str, Any], sight: Sight) -> Iterator[str]:
         look = panel["fieldConfig"]["defaults"] | {
             each["id"]: each["value"] for each in overrides.get(title, ())
         }
-        for series in sight.now(target):
+        for series in queries.now(target):
             key = tuple(sorted(series.labels.items()))
             rows.setdefault(key, dict(series.labels))[name] = _shown(look, series.last)
             values[key] = series.last
@@ -185,7 +185,7 @@ def _aligned(rows: list[list[str]]) -> Iterator[str]:
             yield f"  {'  '.join(parts)}".rstrip()
 
 
-_DRAWN: Mapping[str, Callable[[Mapping[str, Any], Sight], Iterator[str]]] = {
+_DRAWN: Mapping[str, Callable[[Mapping[str, Any], RangeQueries], Iterator[str]]] = {
     "stat": _numbers,
     "bargauge": _numbers,
     "timeseries": _lines,

@@ -84,15 +84,15 @@ def test_cells_have_the_login_that_is_meant_for_them_or_none(values: dict[str, A
     auth.write_text('{"auths": {"cache.example:8080": {"username": "other", "password": "x"}}}')
     values["registry_auth_file"] = str(auth)
     image = parse_image_reference("cache.example:8080/a:b")
-    strangers = open_cells_view(Config.model_validate(values))
+    anonymous = open_cells_view(Config.model_validate(values))
     values |= {"cache_pull_username": "puller", "cache_pull_password_file": f"{tmp_path}/pull"}
     config = Config.model_validate(values)
     cells = open_cells_view(config)
 
-    assert strangers.login(image) is None
+    assert anonymous.login(image) is None
     assert pull_credentials(config) == Credentials("puller", Secret("pull")) == cells.login(image)
     assert cells.settings_of("cache.example:8080").ca_file == tmp_path / "file.pem"
-    strangers.close()
+    anonymous.close()
     cells.close()
 
 

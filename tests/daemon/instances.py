@@ -1,6 +1,6 @@
 """Several instances of the daemon on one database, of which the one with the lock in Locket is active.
 
-Each stands for a machine: it has an address of its own, ways of its own to the BBS, to Locket and to the
+Each stands for a machine: it has an address of its own, proxies of its own to the BBS, to Locket and to the
 database, and a supervisor that starts the daemon again whenever it has ended.
 """
 
@@ -14,7 +14,8 @@ from typing import Any
 from controller.locket.lock import LOCK_KEY
 from tests.contracts.distribution import free_port
 from tests.daemon.environment import DaemonProcess, Environment, until
-from tests.simulators.locket import Locket, Way, serve_locket
+from tests.simulators.locket import Locket, serve_locket
+from tests.simulators.tcp_proxy import TcpProxy
 
 LOCK_TTL = 4
 """Seconds for which Locket keeps the lock, for runs that do not wait long for it."""
@@ -39,9 +40,9 @@ class Instance:
     name: str
     address: str
     env: Environment
-    to_bbs: Way
-    to_locket: Way
-    to_database: Way
+    to_bbs: TcpProxy
+    to_locket: TcpProxy
+    to_database: TcpProxy
     daemons: list[DaemonProcess] = field(default_factory=list)
     _is_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     _supervisor: asyncio.Task[None] | None = None
@@ -187,7 +188,7 @@ async def open_instances(
             address = f"127.0.0.{number}"
             targets = ((env.bbs.host, env.bbs.port), (locket.host, locket.port), ("127.0.0.1", int(port)))
             to_bbs, to_locket, to_database = [
-                await stack.enter_async_context(Way(*target, source=address)) for target in targets
+                await stack.enter_async_context(TcpProxy(*target, source=address)) for target in targets
             ]
             directory = env.directory / name
             directory.mkdir()

@@ -20,7 +20,7 @@ from tests.simulators.cell_pull import Puller
 from tests.simulators.cell_settings import CellSettings, Exit, Instance, Sigterm
 from tests.simulators.cell_store import LayerStore
 from tests.simulators.cell_tasks import CellTasks, TaskContainer
-from tests.simulators.registry_session import Way
+from tests.simulators.registry_session import RegistryAccess
 from tests.simulators.staging_results import TaskResult
 
 DRAIN_INTERVAL = 0.02
@@ -193,14 +193,14 @@ class SimulatedCell:
 
     def _puller(self) -> Puller:
         settings = self.settings
-        way = Way(
+        access = RegistryAccess(
             self.network,
             settings.registry_map or {},
             settings.authorities,
             settings.first_pause,
             settings.reconnect_pause,
         )
-        return Puller(way, self.store, is_real=settings.registry_map is not None)
+        return Puller(access, self.store, is_real=settings.registry_map is not None)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -24,8 +24,8 @@ from tests.simulators.registry_session import (
     ATTEMPTS,
     ATTEMPTS_AT_429,
     MANIFESTS,
+    RegistryAccess,
     RegistrySession,
-    Way,
 )
 from tests.simulators.rootfs_reference import Reference, parse_rootfs
 
@@ -61,12 +61,12 @@ class Puller:
     """Pulls into one cell's store.
 
     Args:
-        way: How registries are asked; None means that nothing is pulled.
+        access: How registries are asked; None means that nothing is pulled.
         store: The cell's layers.
     """
 
-    def __init__(self, way: Way, store: LayerStore, *, is_real: bool = True) -> None:
-        self._way = way
+    def __init__(self, access: RegistryAccess, store: LayerStore, *, is_real: bool = True) -> None:
+        self._access = access
         self._store = store
         self._is_real = is_real
 
@@ -85,7 +85,7 @@ class Puller:
             if not self._is_real:
                 await self._pretend(reference, use)
                 return ""
-            session = RegistrySession(self._way, reference.host, reference.repository, wanted.credentials)
+            session = RegistrySession(self._access, reference.host, reference.repository, wanted.credentials)
             async with session.opened():
                 image = await _ImageReader(session).read(reference.target)
                 use([layer.chain_id for layer in image.layers])
@@ -114,7 +114,7 @@ class Puller:
         await self._store.build(image.layers, fetch)
 
     async def _pretend(self, reference: Reference, use: Callable[[Sequence[str]], None]) -> None:
-        network, host = self._way.network, reference.host
+        network, host = self._access.network, reference.host
         network.count(host, "manifest")
         name = f"{host}/{reference.repository}"
         await network.pass_hanging(host, layer=False)
@@ -122,7 +122,7 @@ class Puller:
         problem = unreachable(condition, shown_host(host))
         if isinstance(condition, Answers):
             if condition.status == 429:
-                pauses = self._way.first_pause * (2 ** (ATTEMPTS_AT_429 - 1) - 1)
+                pauses = self._access.first_pause * (2 ** (ATTEMPTS_AT_429 - 1) - 1)
                 await asyncio.sleep(ATTEMPTS * pauses)
             problem = (
                 f"reading manifest {reference.target} in {name}: {failures.refusal(*answered(condition))}"

@@ -39,11 +39,11 @@ LONGEST_PAUSE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RegistryAccess:
     """How registries are asked.
 
     Attributes:
-        network: What goes wrong on the way.
+        network: What a test lets go wrong.
         registry_map: Host as in a rootfs to base URL.
         authorities: PEM file of the authorities whose certificates are trusted; empty for nobody's.
         first_pause: Seconds before the first of the four further requests after a 429.
@@ -68,22 +68,22 @@ class Body:
 class RegistrySession:
     """Asks one registry for one repository."""
 
-    def __init__(self, way: Way, host: str, repository: str, credentials: Credentials) -> None:
+    def __init__(self, access: RegistryAccess, host: str, repository: str, credentials: Credentials) -> None:
         self.name = f"{host}/{repository}"
-        self._way = way
-        self._network = way.network
+        self._access = access
+        self._network = access.network
         self._host = host
         self._shown = shown_host(host)
         self._repository = repository
         self._login = RegistryLogin(repository, credentials)
-        self._base = base_url(way.registry_map, host)
+        self._base = base_url(access.registry_map, host)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Hold connections for the length of a block."""
         verify: ssl.SSLContext | bool = False  # plain HTTP needs no authorities, which take long to load
         if self._base.startswith("https:"):
-            verify = ssl.create_default_context(cafile=self._way.authorities or None)
+            verify = ssl.create_default_context(cafile=self._access.authorities or None)
         # A cell waits without an end for an answer.
         timeout = httpx.Timeout(None, connect=30.0)
         async with httpx.AsyncClient(
@@ -165,7 +165,7 @@ class RegistrySession:
             offset += len(part)
             yield part
         while offset < whole and not has_reconnected:
-            await asyncio.sleep(self._way.reconnect_pause)
+            await asyncio.sleep(self._access.reconnect_pause)
             rest = await self._get(path, what, first=offset)
             try:
                 if rest.status_code != httpx.codes.PARTIAL_CONTENT:
@@ -187,7 +187,7 @@ class RegistrySession:
 
     async def _get(self, path: str, what: str, *, first: int | None = None) -> httpx.Response:
         """Ask, again and again while there are too many requests, and give the answer before its body."""
-        url, pause = f"{self._base}/v2/{self._repository}/{path}", self._way.first_pause
+        url, pause = f"{self._base}/v2/{self._repository}/{path}", self._access.first_pause
         for _ in range(ATTEMPTS_AT_429 - 1):
             response = await self._asked(url, what, first)
             if response.status_code != httpx.codes.TOO_MANY_REQUESTS:

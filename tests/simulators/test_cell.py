@@ -22,7 +22,7 @@ from tests.simulators.certificates import Certificates
 from tests.simulators.recipes import Image, Owner, staging_task
 from tests.simulators.registry import BasicLogin, RegistrySimulator, TokenLogin, serve
 from tests.simulators.registry_login import Credentials
-from tests.simulators.registry_session import Way
+from tests.simulators.registry_session import RegistryAccess
 from tests.simulators.rootfs_reference import Reference, parse_rootfs
 
 pytestmark = pytest.mark.usefixtures("servers")
@@ -49,7 +49,7 @@ def sample(registry: RegistrySimulator) -> images.Image:
 
 async def pull(rootfs: str, credentials: Credentials = NOBODY) -> str:
     """Pull an image into an empty store."""
-    return await Puller(Way(CellNetwork(), {}), LayerStore()).pull(Wanted(rootfs, credentials))
+    return await Puller(RegistryAccess(CellNetwork(), {}), LayerStore()).pull(Wanted(rootfs, credentials))
 
 
 @contextlib.asynccontextmanager

@@ -37,7 +37,7 @@ from tests.simulators.registry import (
     serve,
 )
 from tests.simulators.registry_login import Credentials
-from tests.simulators.registry_session import Way
+from tests.simulators.registry_session import RegistryAccess
 
 pytestmark = pytest.mark.usefixtures("servers")
 
@@ -65,16 +65,16 @@ class Cell:
     registry: RegistrySimulator
     network: CellNetwork = field(default_factory=CellNetwork)
     store: LayerStore = field(default_factory=LayerStore)
-    way: Way = field(init=False)
+    access: RegistryAccess = field(init=False)
 
     def __post_init__(self) -> None:
-        self.way = Way(self.network, {}, first_pause=0.001, reconnect_pause=0.001)
+        self.access = RegistryAccess(self.network, {}, first_pause=0.001, reconnect_pause=0.001)
 
     async def pull(
         self, path: str = "team/app#v1", host: str = "", login: Credentials | None = None, disk_mb: int = 0
     ) -> str:
         rootfs = f"docker://{host or self.registry.address}/{path}"
-        return await Puller(self.way, self.store).pull(Wanted(rootfs, login or Credentials(), disk_mb))
+        return await Puller(self.access, self.store).pull(Wanted(rootfs, login or Credentials(), disk_mb))
 
     async def failure(self, path: str = "team/app#v1", host: str = "", *, disk_mb: int = 0) -> str:
         """Give the text of a pull that fails, with H for the registry's address."""
@@ -145,7 +145,7 @@ async def test_a_registry_that_a_cell_cannot_use_fails_the_creation(
 
     assert await cell.failure() == text + END
 
-    pretending = Puller(cell.way, LayerStore(), is_real=False)
+    pretending = Puller(cell.access, LayerStore(), is_real=False)
     with pytest.raises(PullFailed) as failed:
         await pretending.pull(Wanted(f"docker://{cell.registry.address}/team/app#v1"))
     assert str(failed.value).replace(cell.registry.address, "H") == text + END
@@ -185,14 +185,14 @@ async def test_a_certificate_needs_an_authority_that_the_cell_trusts(certificate
             base_url=registry.url, verify=ssl.create_default_context(cafile=str(certificates.ca))
         ) as client:
             images.push_image(client, "team/app", "v1", SAMPLE)
-        cell.way = replace(
-            cell.way,
+        cell.access = replace(
+            cell.access,
             registry_map={registry.address: registry.url},
             authorities=str(certificates.foreign_ca),
         )
         assert await cell.failure() == UNTRUSTED + END
 
-        cell.way = replace(cell.way, authorities=str(certificates.ca))
+        cell.access = replace(cell.access, authorities=str(certificates.ca))
         assert await cell.pull() == SAMPLE.manifest.digest
 
 

@@ -1,7 +1,7 @@
 """Parses the challenges of registries and the responses of token servers.
 
-Both come from strangers: a header is read in one walk over a bounded number of its characters, and what
-is kept of it, and of a response, is bounded as well.
+Both come from untrusted servers: a header is read in one walk over a bounded number of its characters, and
+what is kept of it, and of a response, is bounded as well.
 
 Source: RFC 9110 section 11 (challenges); distribution docs/spec/auth/token.md (tokens, scopes).
 """

@@ -1,4 +1,4 @@
-"""Parses JSON that a stranger wrote, after its cost was counted: how many values, and how deep they lie.
+"""Parses untrusted JSON, after its cost was counted: how many values, and how deep they lie.
 
 The parser holds the interpreter until it is done, and makes objects of a hundred bytes out of two. So the
 bytes are counted first, by operations of which each takes one quick look at them.

@@ -1,9 +1,9 @@
-"""Says how the requests of a session reach a host: as its own registry, as a host of that, or as a stranger.
+"""Says how the requests of a session reach a host: as its own registry, a host of that, or a foreign host.
 
 A login, a client certificate and limits of traffic serve requests to the registry's own origin alone.
-Its authorities serve the hosts that the operator has named for it as well. A stranger, to which a redirect, a
-realm, an upload location or a foreign layer leads, gets none of that; and it must not be another registry
-that the operator has configured, which might know this machine by its address.
+Its authorities serve the hosts that the operator has named for it as well. A foreign host, to which a
+redirect, a realm, an upload location or a foreign layer leads, gets none of that; and it must not be another
+registry that the operator has configured, which might know this machine by its address.
 """
 
 from collections.abc import Iterable, Mapping
@@ -64,7 +64,7 @@ class Home:
         """Return the same home, without a client certificate, for requests that another host leads there."""
         return replace(self, tls=TlsFiles(self.tls.ca))
 
-    def stranger(self) -> Self:
+    def foreign(self) -> Self:
         """Return a home for requests to hosts that have nothing to do with the registry."""
         return replace(self, origin=_NO_ORIGIN, tls=_SYSTEM, others=frozenset())
 
@@ -78,10 +78,10 @@ class Home:
             return Route(self.tls, self.name)
         if origin in self.others:
             return Route(TlsFiles(self.tls.ca), str(origin))
-        self.check_stranger(origin)
+        self.check_foreign(origin)
         return Route(_SYSTEM, str(origin))
 
-    def check_stranger(self, origin: Origin) -> None:
+    def check_foreign(self, origin: Origin) -> None:
         """Refuse an origin that is another registry's.
 
         Raises:

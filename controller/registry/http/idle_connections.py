@@ -18,7 +18,7 @@ from controller.registry.http.urls import Origin
 
 MOST_PER_KEY = 16
 MOST_IDLE = 128
-"""In all: hosts are named by strangers, and each connection is an open file."""
+"""In all: tenants name the hosts, and each connection is an open file."""
 
 IDLE_SECONDS = 60.0
 """Many servers close a connection on which nothing happens for a minute."""

@@ -1,6 +1,6 @@
 """Looks up the addresses of hosts within a time limit.
 
-The system's resolver cannot be interrupted, and strangers choose the names: a lookup runs in a thread of
+The system's resolver cannot be interrupted, and tenants choose the names: a lookup runs in a thread of
 its own, is shared by all who want the same host, and is left behind when it takes too long.
 """
 

@@ -63,6 +63,6 @@ class RequestContext:
         """Return the context of requests that another host has led somewhere."""
         return replace(self, home=self.home.anonymous())
 
-    def of_stranger(self) -> Self:
+    def for_foreign_host(self) -> Self:
         """Return the context of requests that get nothing of the registry, and reach public hosts alone."""
-        return replace(self, home=self.home.stranger(), rules=AddressRules(denied=self.rules.denied))
+        return replace(self, home=self.home.foreign(), rules=AddressRules(denied=self.rules.denied))

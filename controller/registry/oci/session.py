@@ -247,13 +247,13 @@ class Session:
             request = replace(request, url=write_target(response, request, self._context))
         return self.send_once(request, header)
 
-    def send_as_stranger(self, request: Request) -> Response:
+    def send_to_foreign_host(self, request: Request) -> Response:
         """Send a request whose URL somebody wrote into an image: to a named host, or to any public one.
 
         It has no login, and nothing else of this session's registry unless the operator named the host.
         """
         is_named = request.url.origin in self._context.home.others
-        context = self._context if is_named else self._context.of_stranger()
+        context = self._context if is_named else self._context.for_foreign_host()
         return follow(self._dependencies.pool, request, context)
 
     def may_succeed_when_repeated(

@@ -421,7 +421,7 @@ async def test_a_source_that_answers_is_well_with_or_without_a_login(
     assert (found.check, found.level, found.text) == ("sources", Level.OK, f"{source.address} {told}")
 
 
-async def test_a_token_server_that_knows_no_strangers_is_reachable(
+async def test_a_token_server_that_knows_no_anonymous_client_is_reachable(
     source: RegistrySimulator, settings: Settings
 ) -> None:
     source.login = TokenLogin(LOGINS)

@@ -19,7 +19,8 @@ from controller.mutual_tls import MutualTls
 from reconcile.errors import Conflict, Invalid, Unavailable
 from tests.conftest import PassTime
 from tests.simulators.certificates import Authority, Certificates, make_certificates
-from tests.simulators.locket import Fault, Locket, Way, serve_locket
+from tests.simulators.locket import Fault, Locket, serve_locket
+from tests.simulators.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.usefixtures("servers")
 
@@ -244,65 +245,65 @@ async def test_a_time_that_is_none_is_final(client: LocketClient) -> None:
 
 
 @pytest.fixture
-async def way(locket: Locket) -> AsyncIterator[Way]:
-    async with Way(locket.host, locket.port) as way:
-        yield way
+async def proxy(locket: Locket) -> AsyncIterator[TcpProxy]:
+    async with TcpProxy(locket.host, locket.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture
-async def distant(way: Way, locket: Locket) -> AsyncIterator[LocketLock]:
+async def distant(proxy: TcpProxy, locket: Locket) -> AsyncIterator[LocketLock]:
     """A lock on the other side of a network."""
-    async with open_locket(way.address, tls_of(locket.certificates), KEEP_ALIVE) as client:
+    async with open_locket(proxy.address, tls_of(locket.certificates), KEEP_ALIVE) as client:
         yield LocketLock(client, ttl=TTL, retry_interval=LONG)
 
 
-async def until_connected(way: Way, times: int) -> None:
+async def until_connected(proxy: TcpProxy, times: int) -> None:
     async with asyncio.timeout(60.0):
-        while way.connections < times:  # noqa: ASYNC110 - there is no event for it
+        while proxy.connections < times:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
 
 
 async def test_a_connection_that_has_gone_silent_does_not_cost_the_lock(
-    distant: LocketLock, way: Way, locket: Locket, pass_time: PassTime
+    distant: LocketLock, proxy: TcpProxy, locket: Locket, pass_time: PassTime
 ) -> None:
     """As after the restart of a firewall: new connections work, and the old one says nothing for ever."""
     await distant.acquire(NOTE)
-    way.forget()
+    proxy.forget()
     renewing = asyncio.create_task(distant.acquire(NOTE))
     await asyncio.sleep(0)
     await pass_time(LONG / 2)
 
     await renewing
-    assert way.connections == 2
+    assert proxy.connections == 2
     assert locket.state.rows[LOCK_KEY].index == 2
 
 
 async def test_a_connection_that_is_reset_does_not_cost_the_lock(
-    distant: LocketLock, way: Way, locket: Locket
+    distant: LocketLock, proxy: TcpProxy, locket: Locket
 ) -> None:
     await distant.acquire(NOTE)
-    way.reset()
+    proxy.reset()
 
     await distant.acquire(NOTE)
     assert locket.state.rows[LOCK_KEY].index == 2
 
 
 async def test_a_network_that_is_cut_costs_the_lock_and_one_that_is_mended_gives_it_back(
-    distant: LocketLock, way: Way, locket: Locket, pass_time: PassTime
+    distant: LocketLock, proxy: TcpProxy, locket: Locket, pass_time: PassTime
 ) -> None:
     await distant.acquire(NOTE)
-    way.cut()
+    proxy.cut()
     renewing = asyncio.create_task(distant.acquire(NOTE))
     await asyncio.sleep(0)
     await pass_time(LONG / 2)
-    await until_connected(way, 2)
+    await until_connected(proxy, 2)
     await pass_time(LONG / 2)
 
     with pytest.raises(Unavailable):
         await renewing
     assert locket.state.rows[LOCK_KEY].index == 1
 
-    way.mend()
+    proxy.mend()
     await distant.acquire(NOTE)
     assert locket.state.rows[LOCK_KEY].index == 2
 

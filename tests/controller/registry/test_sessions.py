@@ -540,11 +540,11 @@ def test_a_registry_of_the_config_is_refused_by_any_scheme_at_its_port() -> None
     configured = configured_origins(
         [("r.example:5000", RegistrySettings(plain_http=True)), ("https://odd", RegistrySettings())]
     )
-    stranger = home_of("tenant.example", RegistrySettings(), configured)
+    foreign = home_of("tenant.example", RegistrySettings(), configured)
 
     for scheme in ("http", "https"):
         with pytest.raises(Invalid, match=r"r\.example:5000"):
-            stranger.route(parse_url(f"{scheme}://r.example:5000/v2/").origin)
+            foreign.route(parse_url(f"{scheme}://r.example:5000/v2/").origin)
 
 
 def test_docker_hub_is_refused_under_each_of_its_names_where_the_config_has_it() -> None:

@@ -13,7 +13,7 @@ from controller.store.database import Database, database_on
 from controller.store.location import location_from_url
 from reconcile.errors import Unavailable
 from tests import databases
-from tests.simulators.locket import Way
+from tests.simulators.tcp_proxy import TcpProxy
 
 FOUND_WITHIN = 40.0
 """Seconds that only a failure meets; less than a statement and its wait for a lock may take."""
@@ -24,17 +24,17 @@ def write(connection: Connection) -> None:
 
 
 @asynccontextmanager
-async def reached_by_way(kind: str, worker: str) -> AsyncIterator[tuple[Database, Way]]:
+async def reached_by_proxy(kind: str, worker: str) -> AsyncIterator[tuple[Database, TcpProxy]]:
     """Connect to a worker's database over a network that can be cut."""
     url = await asyncio.to_thread(databases.empty_database, kind, worker)
     before, _, name = url.rpartition("/")
     server, _, port = before.rpartition(":")
-    async with Way("127.0.0.1", int(port)) as way:
-        location = location_from_url(f"{server}:{way.address.rpartition(':')[2]}/{name}")
+    async with TcpProxy("127.0.0.1", int(port)) as proxy:
+        location = location_from_url(f"{server}:{proxy.address.rpartition(':')[2]}/{name}")
         assert location.server is not None
         database = database_on(location.server)
         try:
-            yield database, way
+            yield database, proxy
         finally:
             await asyncio.to_thread(database.close)
 
@@ -45,10 +45,10 @@ async def reached_by_way(kind: str, worker: str) -> AsyncIterator[tuple[Database
 async def test_a_connection_that_went_silent_is_replaced_before_a_statement_would_be_given_up(
     kind: str, worker_id: str
 ) -> None:
-    async with reached_by_way(kind, worker_id) as (database, way):
+    async with reached_by_proxy(kind, worker_id) as (database, proxy):
         await asyncio.to_thread(database.transact_unfenced, write)
-        way.cut()
-        way.mend()
+        proxy.cut()
+        proxy.mend()
         async with asyncio.timeout(FOUND_WITHIN):
             await asyncio.to_thread(database.transact_unfenced, write)
 
@@ -69,11 +69,11 @@ async def test_what_waits_for_a_silent_server_ends_when_somebody_has_found_that_
         asyncio.run_coroutine_threadsafe(may_go_on.wait(), loop).result()
         connection.scalar(select(1))
 
-    async with reached_by_way(kind, worker_id) as (database, way):
+    async with reached_by_proxy(kind, worker_id) as (database, proxy):
         await database.probe()
         reading = asyncio.ensure_future(database.read(read_twice))
         await is_begun.wait()
-        way.cut()
+        proxy.cut()
         may_go_on.set()
         async with asyncio.timeout(FOUND_WITHIN):
             with pytest.raises(Unavailable):
@@ -82,7 +82,7 @@ async def test_what_waits_for_a_silent_server_ends_when_somebody_has_found_that_
                 await reading
         assert database.availability.outage is not None
 
-        way.mend()
+        proxy.mend()
         await database.probe()
         assert database.availability.outage is None
 
@@ -92,12 +92,12 @@ async def test_what_waits_for_a_silent_server_ends_when_somebody_has_found_that_
 async def test_a_database_that_could_not_write_is_asked_whether_it_can_again(
     kind: str, worker_id: str
 ) -> None:
-    async with reached_by_way(kind, worker_id) as (database, way):
-        way.refuse()
+    async with reached_by_proxy(kind, worker_id) as (database, proxy):
+        proxy.refuse()
         with pytest.raises(Unavailable):
             await database.write(write)
         assert database.availability.is_away(Use.WRITING)
 
-        way.mend()
+        proxy.mend()
         await database.probe()
         assert database.availability.outage is None

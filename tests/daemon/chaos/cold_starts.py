@@ -15,7 +15,7 @@ from tests.simulators.cell_network import CellNetwork
 from tests.simulators.cell_pull import Puller, Wanted
 from tests.simulators.cell_store import LayerStore
 from tests.simulators.registry_login import Credentials
-from tests.simulators.registry_session import Way
+from tests.simulators.registry_session import RegistryAccess
 
 LONGEST_TIME = 2.5
 """Seconds between two looks that count at most: a busy machine lets all wait."""
@@ -66,9 +66,9 @@ class ColdStarts:
 
     async def _try(self, wanted: Wanted) -> str:
         self.tries += 1
-        way = Way(CellNetwork(), {}, first_pause=0.05, reconnect_pause=0.05)
+        access = RegistryAccess(CellNetwork(), {}, first_pause=0.05, reconnect_pause=0.05)
         try:
-            await Puller(way, LayerStore()).pull(wanted)
+            await Puller(access, LayerStore()).pull(wanted)
         except PullFailed as problem:
             return str(problem)
         return ""

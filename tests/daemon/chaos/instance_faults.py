@@ -114,13 +114,13 @@ class LocketCutOff(_InstanceFault):
             return
         if self._chance.random() < 0.2:
             self._happens("connections to Locket reset", machine.name)
-            machine.way.reset()
+            machine.proxy.reset()
             return
         self._happens("cut off from Locket", machine.name)
         machine.is_cut_off = True
-        machine.way.cut()
+        machine.proxy.cut()
         await self._last(0.3, 2.5 * TIMES.ttl)
-        machine.way.mend()
+        machine.proxy.mend()
         machine.is_cut_off = False
         self._scene.invariants.note(f"{machine.name} reaches Locket")
 

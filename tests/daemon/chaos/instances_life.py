@@ -19,7 +19,8 @@ from tests.daemon.chaos.takeovers import TakeOvers
 from tests.daemon.environment import PATIENCE, DaemonProcess, until
 from tests.daemon.instances import LOST_LOCK
 from tests.own_server import OwnServer, run_own_server
-from tests.simulators.locket import Locket, State, Way
+from tests.simulators.locket import Locket, State
+from tests.simulators.tcp_proxy import TcpProxy
 
 TIMES = LeaseTimes(ttl=4.0, retry_interval=1.5)
 """Of the lock: as short as renewals on a busy machine allow."""
@@ -67,13 +68,13 @@ class InstancesLife:
                 await stack.enter_async_context(locket)
             for number, name in enumerate(names):
                 locket = self.lockets[number % len(self.lockets)]
-                way = await stack.enter_async_context(Way(locket.host, locket.port))
+                proxy = await stack.enter_async_context(TcpProxy(locket.host, locket.port))
                 times = {"lock_ttl": f"{TIMES.ttl:g}s", "lock_retry_interval": f"{TIMES.retry_interval:g}s"}
                 own = make_own_settings(
-                    self._scene.env, name, way.address, self._store_watch.url(name), times
+                    self._scene.env, name, proxy.address, self._store_watch.url(name), times
                 )
                 chance = random.Random(f"{self._seed}/{name}")
-                machine = Machine(name, self._scene.env, own, locket, way, chance, self._see_end)
+                machine = Machine(name, self._scene.env, own, locket, proxy, chance, self._see_end)
                 stack.push_async_callback(machine.close)
                 self.machines.append(machine)
             stack.enter_context(self._lock_watch.watching(self._scene.env.bbs, self._scene.env.capi))
@@ -162,7 +163,7 @@ class InstancesLife:
         """Let all daemons run, and reach Locket and the database."""
         for machine in self.machines:
             machine.thaw()
-            machine.way.mend()
+            machine.proxy.mend()
             machine.is_cut_off = False
         for locket in self.lockets:
             locket.faults.clear()

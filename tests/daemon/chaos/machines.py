@@ -1,4 +1,4 @@
-"""The machines of a chaos run with several instances: each has a daemon, a supervisor, and a way to Locket."""
+"""The machines of a chaos run with several instances: each has a daemon, a supervisor, and a proxy to Locket."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,8 @@ from typing import Any
 
 from tests.contracts.distribution import free_port
 from tests.daemon.environment import DaemonProcess, Environment
-from tests.simulators.locket import Locket, Way
+from tests.simulators.locket import Locket
+from tests.simulators.tcp_proxy import TcpProxy
 
 FAILED = 5
 """The exit status of a daemon that cannot begin its work, as when it takes over and the database goes away."""
@@ -61,7 +62,7 @@ class Machine:
     env: Environment
     own: Mapping[str, Any]
     locket: Locket
-    way: Way
+    proxy: TcpProxy
     chance: random.Random
     ended: Callable[["Machine", DaemonProcess, int], None]
     daemon: DaemonProcess | None = None

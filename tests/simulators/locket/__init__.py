@@ -3,7 +3,6 @@
 from tests.simulators.locket.faults import ANY_METHOD, Fault, Faults
 from tests.simulators.locket.server import Call, Locket, serve_locket
 from tests.simulators.locket.state import SCAN_INTERVAL, Row, State
-from tests.simulators.locket.way import Way
 
 __all__ = [
     "ANY_METHOD",
@@ -14,6 +13,5 @@ __all__ = [
     "Locket",
     "Row",
     "State",
-    "Way",
     "serve_locket",
 ]

@@ -83,10 +83,10 @@ class TokenLogin:
 
     Attributes:
         users: May pull and push; nobody else may push.
-        anonymous: Whether strangers may pull.
+        anonymous: Whether anybody may pull.
         lifetime: Seconds for which a token is valid, as the answer states; with None it states nothing, and 60 hold.
         realm: URL of the token server; empty for the simulator's own.
-        stingy: How many of the next tokens grant only pull, whatever was asked for.
+        pull_only_tokens: How many of the next tokens grant only pull, whatever was asked for.
         identity_token: What the token server takes by OAuth; empty where it does not offer that.
         registry_token: A token that the registry takes although the token server never gave it.
         age: How many seconds before the answer `issued_at` lies, as for a token from a cache; None states none.
@@ -96,7 +96,7 @@ class TokenLogin:
     anonymous: bool = True
     lifetime: int | None = 300
     realm: str = ""
-    stingy: int = 0
+    pull_only_tokens: int = 0
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
     age: int | None = None
@@ -130,7 +130,8 @@ class RegistrySimulator:
         store: What it holds.
         login: Who may do what; None lets everybody.
         faults: What to do wrong; the first that fits a request is done.
-        hides: Status that strangers get in place of a challenge, except at the base of the API; 0 for none.
+        status_for_anonymous: Status that anonymous requests get in place of a challenge, except at the base
+            of the API; 0 for none.
         forbids: Whether a wrong login is answered with 403 in place of a challenge.
         mounts: Whether mounts are granted.
         deletes: Whether manifests may be deleted; the real one has to be told so.
@@ -159,7 +160,7 @@ class RegistrySimulator:
         self.store = Store()
         self.login: Login | None = None
         self.faults: list[Fault] = []
-        self.hides = 0
+        self.status_for_anonymous = 0
         self.forbids = False
         self.mounts = True
         self.deletes = True
@@ -377,13 +378,12 @@ class _Handler(BaseHTTPRequestHandler):
         registry, refusal = self.server.registry, self._challenge()
         if refusal is None:
             return None
-        is_stranger = "Authorization" not in self.headers
-        if registry.forbids and not is_stranger:
+        is_anonymous = "Authorization" not in self.headers
+        if registry.forbids and not is_anonymous:
             return _error(403, "DENIED")
-        if registry.hides and is_stranger and urlsplit(self.path).path != "/v2/":
-            return _error(
-                registry.hides, {401: "UNAUTHORIZED", 403: "DENIED"}.get(registry.hides, "NAME_UNKNOWN")
-            )
+        status = registry.status_for_anonymous
+        if status and is_anonymous and urlsplit(self.path).path != "/v2/":
+            return _error(status, {401: "UNAUTHORIZED", 403: "DENIED"}.get(status, "NAME_UNKNOWN"))
         return refusal
 
     def _challenge(self) -> _Answer | None:
@@ -430,11 +430,14 @@ class _Handler(BaseHTTPRequestHandler):
         asked = parse_qs(urlsplit(self.path).query).get("scope", [])
         granted = set()
         with registry.lock:
-            is_stingy, login.stingy = login.stingy > 0, max(login.stingy - 1, 0)
+            is_pull_only, login.pull_only_tokens = (
+                login.pull_only_tokens > 0,
+                max(login.pull_only_tokens - 1, 0),
+            )
         for scope in asked:
             resource, _, actions = scope.rpartition(":")
             for action in actions.split(","):
-                if (known and not is_stingy) or (action == "pull" and (known or login.anonymous)):
+                if (known and not is_pull_only) or (action == "pull" and (known or login.anonymous)):
                     granted.add(f"{resource}:{action}")
         return self._grant(frozenset(granted), login)
 

@@ -75,7 +75,7 @@ def test_an_open_registry_sees_no_credentials(
     assert "authorization" not in registry.requests[0].headers
 
 
-def test_strangers_get_a_token_without_credentials(
+def test_anonymous_clients_get_a_token_without_credentials(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     registry.login = TokenLogin()
@@ -177,7 +177,7 @@ def test_B6_a_token_with_too_little_scope_is_replaced_once(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     """Some servers give a token without push for a repository that they do not know yet."""
-    registry.login = TokenLogin(USERS, stingy=1)
+    registry.login = TokenLogin(USERS, pull_only_tokens=1)
 
     open_repository("new/app:1", credentials=MARKER).start_upload(LAYER)
 

@@ -154,7 +154,7 @@ def test_nobody_is_asked_while_the_registry_asks_for_nobody(operator: Operator) 
     assert not (operator.directory / "was-run").exists()
 
 
-def test_B18_a_broken_helper_does_not_stand_in_the_way_of_strangers(operator: Operator) -> None:
+def test_B18_a_broken_helper_does_not_stand_in_the_way_of_anonymous_requests(operator: Operator) -> None:
     operator.registry.login = TokenLogin()
     operator.write({}, credsStore="test")
     operator.helper("exit 3")
@@ -266,7 +266,7 @@ def test_a_task_that_is_forbidden_gets_no_login_of_the_operator(operator: Operat
     assert operator.users() == ["alice"]
 
 
-# Registries that hide what they have from strangers
+# Registries that hide what they have from anonymous clients
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -277,7 +277,7 @@ def test_a_registry_that_hides_is_asked_for_its_challenge(
     operator: Operator, status: int, login: BasicLogin | TokenLogin
 ) -> None:
     registry = operator.registry
-    registry.hides, registry.login = status, login
+    registry.status_for_anonymous, registry.login = status, login
     client, alice = operator.client(), Credentials("alice", Secret(USERS["alice"]))
 
     operator.fetch(client, alice)
@@ -287,8 +287,10 @@ def test_a_registry_that_hides_is_asked_for_its_challenge(
     assert registry.count("GET", "/manifests/") == 3
 
 
-def test_strangers_get_a_token_where_the_base_alone_names_the_token_server(operator: Operator) -> None:
-    operator.registry.hides, operator.registry.login = 401, TokenLogin()
+def test_anonymous_clients_get_a_token_where_the_base_alone_names_the_token_server(
+    operator: Operator,
+) -> None:
+    operator.registry.status_for_anonymous, operator.registry.login = 401, TokenLogin()
 
     operator.fetch(operator.client())
 
@@ -296,7 +298,7 @@ def test_strangers_get_a_token_where_the_base_alone_names_the_token_server(opera
 
 
 def test_a_login_of_the_operator_opens_what_is_hidden_as_well(operator: Operator) -> None:
-    operator.registry.hides = 404
+    operator.registry.status_for_anonymous = 404
     operator.write({operator.registry.address: "file"})
     client = operator.client()
     image = parse_image_reference(f"{operator.registry.address}/team/app:1")
@@ -309,7 +311,7 @@ def test_a_login_of_the_operator_opens_what_is_hidden_as_well(operator: Operator
 def test_a_registry_that_hides_takes_uploads_with_a_login(operator: Operator) -> None:
     """As the private registry may be one."""
     registry = operator.registry
-    registry.hides = 404
+    registry.status_for_anonymous = 404
     own = Credentials("settings", Secret(USERS["settings"]))
     image = parse_image_reference(f"{registry.address}/new/app:1")
     repository = operator.client(own).repository(image, None, Cancellation())
@@ -324,7 +326,7 @@ def test_a_registry_that_hides_takes_uploads_with_a_login(operator: Operator) ->
 
 
 def test_what_is_hidden_from_everybody_is_asked_for_twice(operator: Operator) -> None:
-    operator.registry.hides = 404
+    operator.registry.status_for_anonymous = 404
     login = Credentials("alice", Secret(USERS["alice"]))
     image = parse_image_reference(f"{operator.registry.address}/team/other:1")
 
@@ -335,7 +337,7 @@ def test_what_is_hidden_from_everybody_is_asked_for_twice(operator: Operator) ->
 
 
 def test_nothing_is_asked_at_the_base_without_a_login_at_hand(operator: Operator) -> None:
-    operator.registry.hides = 404
+    operator.registry.status_for_anonymous = 404
 
     with pytest.raises(NotFound):
         operator.fetch(operator.client())
@@ -361,7 +363,7 @@ def test_an_open_registry_is_asked_at_its_base_once(operator: Operator) -> None:
     [b"", b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 401 x\r\nContent-Length: 0\r\n\r\n"],
 )
 def test_the_base_may_fail_without_changing_what_is_said(operator: Operator, answer: bytes) -> None:
-    operator.registry.hides = 404
+    operator.registry.status_for_anonymous = 404
     operator.registry.fail("GET", "^/v2/$", Raw(answer), times=None)
 
     client = operator.client()
@@ -376,7 +378,7 @@ def test_the_base_may_fail_without_changing_what_is_said(operator: Operator, ans
 def test_a_challenge_on_another_host_is_none_of_the_registry(
     operator: Operator, other: RegistrySimulator
 ) -> None:
-    operator.registry.hides = 404
+    operator.registry.status_for_anonymous = 404
     other.login = BasicLogin(USERS)
     operator.registry.fail("GET", "^/v2/$", Redirect(f"{other.url}/v2/"), times=None)
 
@@ -478,7 +480,7 @@ def test_B16_a_login_that_was_changed_opens_uploads_as_well(operator: Operator) 
 
 
 def test_wrong_credentials_of_a_task_stay_an_error(operator: Operator) -> None:
-    """Whoever sends some asks for what they open; neither strangers' nor the operator's take their place."""
+    """Whoever sends some asks for what they open: no anonymous request and no operator's login replaces them."""
     operator.write({operator.registry.address: "file"})
 
     with pytest.raises(Denied) as denied:

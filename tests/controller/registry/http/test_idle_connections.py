@@ -99,7 +99,7 @@ def test_connections_of_former_certificates_are_closed(world: World) -> None:
 
 
 def test_connections_with_other_files_are_not_former_ones(world: World) -> None:
-    """Another session may reach the same host as a stranger does."""
+    """Another session may reach the same host as a foreign one."""
     own, system = ssl.create_default_context(), ssl.create_default_context()
     kept = world.keep(key(files=OTHER, tls=own))
 
@@ -108,7 +108,7 @@ def test_connections_with_other_files_are_not_former_ones(world: World) -> None:
 
 
 def test_many_hosts_do_not_keep_more_than_there_is_room_for(world: World) -> None:
-    """Hosts are named by strangers, and each connection is an open file."""
+    """Tenants name the hosts, and each connection is an open file."""
     kept = [world.keep(key(f"r{n}.example")) for n in range(MOST_IDLE + 22)]
 
     assert len(world.idle) == MOST_IDLE

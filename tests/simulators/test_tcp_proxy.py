@@ -1,17 +1,17 @@
-"""The way from a client to a server that can be cut."""
+"""A TCP proxy that can be cut."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.simulators.locket import Way
+from tests.simulators.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.usefixtures("servers")
 
 
 @pytest.fixture
-async def way() -> AsyncIterator[Way]:
+async def proxy() -> AsyncIterator[TcpProxy]:
     """Lead to a server that says from which address somebody comes, and then what it is told."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -22,12 +22,12 @@ async def way() -> AsyncIterator[Way]:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
-    async with server, Way(host, port, source="127.0.0.7") as opened:
+    async with server, TcpProxy(host, port, source="127.0.0.7") as opened:
         yield opened
 
 
-async def connect(way: Way) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    host, _, port = way.address.rpartition(":")
+async def connect(proxy: TcpProxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = proxy.address.rpartition(":")
     return await asyncio.open_connection(host, int(port))
 
 
@@ -38,25 +38,25 @@ async def is_broken_off(reader: asyncio.StreamReader) -> bool:
         return True
 
 
-async def test_the_server_sees_the_client_come_from_the_address_of_the_way(way: Way) -> None:
-    reader, writer = await connect(way)
+async def test_the_server_sees_the_client_come_from_the_address_of_the_proxy(proxy: TcpProxy) -> None:
+    reader, writer = await connect(proxy)
     writer.write(b"hello\n")
 
     assert [await reader.readline(), await reader.readline()] == [b"127.0.0.7\n", b"hello\n"]
     writer.close()
 
 
-async def test_while_it_refuses_it_breaks_off_what_is_open_and_what_is_new(way: Way) -> None:
-    before, writer_before = await connect(way)
+async def test_while_it_refuses_it_breaks_off_what_is_open_and_what_is_new(proxy: TcpProxy) -> None:
+    before, writer_before = await connect(proxy)
     await before.readline()
-    way.refuse()
-    new, writer_new = await connect(way)
+    proxy.refuse()
+    new, writer_new = await connect(proxy)
 
     assert await is_broken_off(before)
     assert await is_broken_off(new)
 
-    way.mend()
-    mended, writer_mended = await connect(way)
+    proxy.mend()
+    mended, writer_mended = await connect(proxy)
     assert await mended.readline() == b"127.0.0.7\n"
     for writer in (writer_before, writer_new, writer_mended):
         writer.close()

@@ -10,7 +10,7 @@ from typing import Self
 _READ_SIZE = 65536
 
 
-class Way:
+class TcpProxy:
     """A TCP proxy that can be cut, to be used as an async context manager.
 
     Args:

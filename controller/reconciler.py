@@ -5,40 +5,37 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 
 from controller.backoff import backoff
+from controller.kept_origins import keep_binding, keep_source
 from controller.migration_gate import GateDependencies, MigrationGate
-from controller.migration_log import MigrationLog, image_of
+from controller.migration_log import MigrationLog
+from controller.pass_listeners import PassListeners
 from controller.process import Process
 from controller.removed_lrps import desire_removed_lrps
 from controller.tracing import tracing
 from controller.workqueue import FIRST_BACK_OFF, Priority, WorkQueue
 from reconcile.actions import Action, BeginMigration, CacheImage, UpdateLogin
-from reconcile.app_events import AppEvent, MigrationBegun, MigrationEnded
 from reconcile.apply import ActionPorts, Outcome, apply
-from reconcile.bindings import binding_to_keep
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, is_bridge
 from reconcile.causes import detail_of_migration
 from reconcile.decide import decide, decide_orphaned_bridge
-from reconcile.errors import DockerCacheError, NotFound
+from reconcile.errors import DockerCacheError
 from reconcile.facts import PassContext
 from reconcile.failure_kinds import FailureKind, kind_of
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.logins import OUTDATED, is_outdated
-from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
-from reconcile.migrations import Goal, Migration, Phase, Strategy
-from reconcile.missing_copies import ASK_SOURCE_AGAIN
+from reconcile.lrp_records import record_to_save
+from reconcile.lrps import ProcessGuid
+from reconcile.migrations import Goal, Phase
 from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
-from reconcile.reasons import AppState, Reason
-from reconcile.records import LrpRecord
-from reconcile.references import CacheGuid
+from reconcile.reasons import Reason
 
 log = structlog.get_logger(scope="reconciler")
 
@@ -50,9 +47,6 @@ MIGRATION_BACKOFF = backoff(FIRST_BACK_OFF, 5.0)
 START_BACKOFF = backoff(FIRST_BACK_OFF, 30.0)
 """Pauses between failed attempts to start a migration: its place is kept meanwhile, so that only as many LRPs
 as may be migrated at a time ask a private registry that does not answer."""
-
-UNREMARKABLE = frozenset({Reason.NOT_DOCKER, Reason.ALREADY_CACHED, Reason.OTHER_DOMAIN, Reason.NOT_DESIRED})
-"""Reasons that are not worth a record of an LRP that has none, unless it runs from a copy that is known."""
 
 
 class Reconciler:
@@ -82,19 +76,8 @@ class Reconciler:
             ),
         )
         """Whether migrations may start."""
-        self.of_ends: list[Callable[[AppGuid, Reason], None]] = []
-        """Are told of each migration that has ended: of which app it was, and how it ended."""
-        self.of_recoveries: list[Callable[[AppGuid], None]] = []
-        """Are told the app of an LRP that its owner desired from its copy after a migration had failed."""
-        self.of_failing_former: list[Callable[[AppGuid, CacheGuid, str], None]] = []
-        """Are told of each copy in a former registry that an LRP leaves, since cells cannot pull it: of which
-        app the LRP is, and what they said."""
-        self.of_migrations: list[Callable[[DesiredLrp, AppEvent], None]] = []
-        """Are told of each migration that begins or ends, for the app's developers."""
-        self.of_tags: list[Callable[[AppGuid, Mapping[str, str]], None]] = []
-        """Are told the metric tags of each LRP that a copy is made for."""
-        self.of_passes: list[Callable[[ProcessGuid, Reason], None]] = []
-        """Are told what each pass over an LRP came to, when it is over."""
+        self.listeners = PassListeners(rules.cache, process)
+        """Are told what passes came to."""
         self._migration_log = MigrationLog(rules.cache, process.clock)
         process.metrics.lrps.outdated_logins.set_function(lambda: self.gate.logins.outdated)
 
@@ -131,8 +114,7 @@ class Reconciler:
             with tracing():
                 reason = await self._run_pass(key)
             if reason is not None:
-                for listener in self.of_passes:
-                    listener(key, reason)
+                self.listeners.note_pass(key, reason)
 
     async def _run_pass(self, key: ProcessGuid) -> Reason | None:
         """Run one pass, and return what it came to; None where it failed, or was about a bridge."""
@@ -145,14 +127,16 @@ class Reconciler:
             observed = await observe(key, self._facts, self.context_of(key))
             self._first_answer = self._first_answer or self._process.monotonic()
             self._migration_log.look(observed)
-            observed = await self._keep_source(observed)
+            observed = await keep_source(observed, self._sources)
             outcome = await self._decide_and_apply(observed)
             outcome = self._note_login(observed, outcome)
             await self._log_end(observed, outcome)
-            await self._save_record(observed, outcome)
+            record = record_to_save(observed, outcome)
+            if record is not None:
+                await self._sources.records.save_lrp(record)
             self._report_outcome(observed, outcome)
-            self._report_end(outcome)
-            self._report_recovery(observed, outcome)
+            self.listeners.note_end(outcome)
+            self.listeners.note_recovery(observed, outcome)
         except DockerCacheError as error:
             seconds = self._back_off(key, observed)
             self._report(key, order, Reason.CHECK_FAILED, str(error))
@@ -191,44 +175,6 @@ class Reconciler:
             reason = Reason.RUNS_FROM_SOURCE if order.goal is Goal.CACHE else Reason.RESTORE_REQUESTED
         self._report(observed.process_guid, order, reason, detail)
 
-    def _report_begin(self, action: Action, outcome: Outcome) -> None:
-        """Tell of a migration that this pass has begun, and not ended at once."""
-        if not isinstance(action, BeginMigration) or outcome.ended is not None:
-            return
-        if self.gate.is_migrating(action.lrp.process_guid):
-            self._tell(action.lrp, _begun(action))
-
-    def _report_end(self, outcome: Outcome) -> None:
-        """Tell how a migration has ended, now that the LRP's record says it as well."""
-        if outcome.ended is not None:
-            self._process.metrics.migrations.count_end(
-                outcome.ended, outcome.reason, self._process.clock() - outcome.ended.started_at
-            )
-            for listener in self.of_ends:
-                listener(outcome.ended.original.app_guid, outcome.reason)
-            self._tell(outcome.ended.original, self._ended(outcome.ended, outcome.reason))
-
-    def _report_recovery(self, observed: Observed, outcome: Outcome) -> None:
-        before = observed.record
-        has_failed = before is not None and before.reason.state is AppState.FAILED
-        is_on_copy = observed.current_copy is not None and outcome.ended is None
-        if observed.lrp is None or not has_failed or not is_on_copy:
-            return
-        if outcome.reason.state is not AppState.FAILED:
-            for listener in self.of_recoveries:
-                listener(observed.lrp.app_guid)
-
-    def _ended(self, ended: Migration, reason: Reason) -> MigrationEnded:
-        return MigrationEnded(
-            image=image_of(ended.original),
-            copy=str(self._rules.cache.image(ended.cache_guid)),
-            process_type=_process_type_of(ended.original),
-            goal=ended.goal,
-            reason=reason,
-            seconds=self._process.clock() - ended.started_at,
-            renews_login=ended.renews_login,
-        )
-
     async def _log_end(self, observed: Observed, outcome: Outcome) -> None:
         if outcome.ended is None:
             return
@@ -236,10 +182,6 @@ class Reconciler:
         with suppress(DockerCacheError):  # the store is away, and the line lacks the size
             image = await self._sources.images.find_image(outcome.ended.cache_guid)
         self._migration_log.ended(observed, outcome, None if image is None else image.size)
-
-    def _tell(self, lrp: DesiredLrp, event: AppEvent) -> None:
-        for listener in self.of_migrations:
-            listener(lrp, event)
 
     def _back_off(self, key: ProcessGuid, observed: Observed | None) -> float:
         if not self.gate.is_migrating(key):
@@ -287,7 +229,7 @@ class Reconciler:
         self.gate.note_pass(key)
         if observed.migration is None and self.gate.is_migrating(key):  # an earlier pass failed to start it
             self.gate.cancel(key, None)
-        await self._keep_binding(observed)
+        await keep_binding(observed, self._sources)
         action, obstacle = self._check_start(decide(observed, self._rules), observed)
         if obstacle is not None:
             if obstacle.reason in {Reason.CELLS_NOT_PROVEN, Reason.SIMILAR_MIGRATIONS_FAILED}:
@@ -295,8 +237,7 @@ class Reconciler:
             return obstacle
         is_waiting = observed.job is not None and observed.job.is_open
         if observed.lrp is not None and (is_waiting or isinstance(action, CacheImage)):
-            for listener in self.of_tags:
-                listener(observed.lrp.app_guid, observed.lrp.metric_tags)
+            self.listeners.note_tags(observed.lrp)
         if isinstance(action, BeginMigration):
             if self._is_overridden(action, observed.order):
                 self.gate.wake_waiting()
@@ -311,7 +252,8 @@ class Reconciler:
             outcome = replace(outcome, detail=detail or outcome.detail)
         self.gate.update_circuit_breaker(key, outcome, observed.now)
         await self._give_up_place(observed, outcome)
-        self._report_begin(action, outcome)
+        if isinstance(action, BeginMigration) and outcome.ended is None and self.gate.is_migrating(key):
+            self.listeners.note_begin(action)
         return outcome
 
     async def _give_up_place(self, observed: Observed, outcome: Outcome) -> None:
@@ -339,38 +281,13 @@ class Reconciler:
         if not has_begun or former is None or source is None:
             return
         guid = source.cache_guid if former.image is None else former.image.cache_guid
-        for listener in self.of_failing_former:
-            listener(action.lrp.app_guid, guid, action.detail)
+        self.listeners.note_failing_former(action, guid)
 
     def _note_known_copy(self, action: BeginMigration) -> None:
         if action.reason is Reason.SOURCE_UNREACHABLE_KNOWN_COPY_USED:
             process_guid = action.lrp.process_guid
             log.info("used-known-copy", process_guid=process_guid, reason=action.reason, detail=action.detail)
             self._process.metrics.migrations.known_copies_used.inc()
-
-    async def _keep_binding(self, observed: Observed) -> None:
-        """Save the binding that an LRP has now as its own, so that it stands as long as the LRP exists."""
-        binding = binding_to_keep(observed)
-        if binding is not None:
-            with suppress(NotFound):  # its job was dropped since: a later pass finds another binding
-                await self._sources.bindings.put_binding(binding)
-
-    async def _keep_source(self, observed: Observed) -> Observed:
-        """Save the source of an LRP that Cloud Controller desired from its copy, before its login is changed.
-
-        What is read back is what an LRP can go back to: without a journal key its login is not kept.
-        """
-        source = observed.original_source
-        if source is None or not observed.is_source_found:
-            return observed
-        known = await self._sources.original_sources.find_original_source(source.process_guid)
-        is_known = known is not None and known.cache_guid == source.cache_guid
-        if is_known and not self._sources.journal.is_durable:  # its login was not kept, and would not be now
-            return replace(observed, original_source=known, is_source_found=False)
-        await self._sources.original_sources.save_original_source(source)
-        log.debug("found-source", process_guid=source.process_guid, cache_guid=source.cache_guid)
-        saved = await self._sources.original_sources.find_original_source(source.process_guid)
-        return replace(observed, original_source=saved, is_source_found=False)
 
     def _check_start(self, action: Action, observed: Observed) -> tuple[Action, Outcome | None]:
         """Return what may be done now, and the outcome of an LRP for which it may not; None if it may."""
@@ -415,22 +332,6 @@ class Reconciler:
         has_other = lrp.credentials != self._rules.pull_credentials
         return replace(outcome, retry_after=0.0) if has_other else outcome
 
-    async def _save_record(self, observed: Observed, outcome: Outcome) -> None:
-        """Save what operators may ask about this LRP, if it has changed.
-
-        The record of an LRP that is gone stays until a sweep deletes it: it counts how often the LRP's owner
-        has reverted a migration, also by deleting the LRP in between.
-        """
-        before = observed.record
-        record = _record_of(observed, outcome)
-        is_ours = observed.current_copy is not None
-        if record is None or (before is None and outcome.reason in UNREMARKABLE and not is_ours):
-            return
-        is_asked_anew = outcome.reason is Reason.COPY_AND_SOURCE_LOST and observed.current_copy is not None
-        has_changed = before is None or replace(before, updated_at=observed.now) != record
-        if has_changed or (is_asked_anew and _is_old(before, observed.now)):
-            await self._sources.records.save_lrp(record)
-
     def _log_pass(self, observed: Observed, outcome: Outcome, duration: float) -> None:
         """Log a pass for whoever looks for a fault; what it led to has lines of its own."""
         self._process.metrics.lrps.passes.labels(reason=outcome.reason).inc()
@@ -442,59 +343,3 @@ class Reconciler:
             cache_guid=outcome.cache_guid,
             duration_s=round(duration, 3),
         )
-
-
-def _begun(action: BeginMigration) -> MigrationBegun:
-    return MigrationBegun(
-        image=image_of(action.lrp),
-        process_type=_process_type_of(action.lrp),
-        goal=action.goal,
-        has_bridge=action.strategy is Strategy.BRIDGE,
-        reason=action.reason,
-        renews_login=action.renews_login,
-    )
-
-
-def _process_type_of(lrp: DesiredLrp) -> str:
-    """Name the process of an app; empty for the one that every app has."""
-    name = lrp.metric_tags.get("process_type", "")
-    return "" if name == "web" else name
-
-
-def _is_old(record: LrpRecord | None, now: float) -> bool:
-    """Whether a record is from before the source of its LRP was last asked."""
-    return record is None or not 0 <= now - record.updated_at < ASK_SOURCE_AGAIN
-
-
-def _left_copy(observed: Observed, outcome: Outcome) -> CacheGuid | None:
-    """Name the copy that a migration takes an LRP from, which its owner may have desired from there."""
-    copy = observed.current_copy
-    begins = observed.migration is None and outcome.rounds is not None
-    return copy.cache_guid if begins and copy is not None else None
-
-
-def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
-    before = observed.record
-    if (
-        before is not None
-        and observed.order is not None
-        and before.updated_at < min(observed.order.since, observed.now)
-    ):
-        before = replace(before, rounds=0)  # an operator wants another attempt
-    lrp = observed.lrp or (observed.migration.original if observed.migration else None)
-    if lrp is None:
-        return before and replace(
-            before, reason=outcome.reason, detail=outcome.detail, updated_at=observed.now
-        )
-    return LrpRecord(
-        process_guid=observed.process_guid,
-        app_guid=lrp.app_guid,
-        rootfs=str(lrp.rootfs),
-        cache_guid=outcome.cache_guid
-        or (before.cache_guid if before else None)
-        or _left_copy(observed, outcome),
-        rounds=outcome.rounds if outcome.rounds is not None else (before.rounds if before else 0),
-        reason=outcome.reason,
-        detail=outcome.detail,
-        updated_at=observed.now,
-    )

@@ -167,16 +167,16 @@ def assemble(
         verifier,
         mode,
         health,
-        reconciler.of_ends,
-        reconciler.of_recoveries,
-        reconciler.of_failing_former,
+        reconciler.listeners.of_ends,
+        reconciler.listeners.of_recoveries,
+        reconciler.listeners.of_failing_former,
     )
     droplets = assemble_droplets(config, opened, rules, parts)
-    reconciler.of_tags.append(tags.note)
+    reconciler.listeners.of_tags.append(tags.note)
     app_logs = _app_logs(config, opened, cacher, tags)
     if app_logs is not None:
         listeners.of_stagings.append(app_logs.copy_event)
-        reconciler.of_migrations.append(app_logs.lrp_event)
+        reconciler.listeners.of_migrations.append(app_logs.lrp_event)
         if isinstance(droplets.loops, Droplets):
             droplets.loops.of_changes.append(app_logs.happened)
     watcher = Watcher(
@@ -265,7 +265,7 @@ def _pause_report(
     control: OperatorControl, queue: WorkQueue[ProcessGuid], cacher: Cacher, reconciler: Reconciler
 ) -> PauseReport:
     report = PauseReport(queue, lambda: control.is_paused, lambda: cacher.pending_jobs)
-    reconciler.of_passes.append(report.note_pass)
+    reconciler.listeners.of_passes.append(report.note_pass)
     control.of_resumption.append(report.note_resumption)
     return report
 

@@ -180,7 +180,7 @@ async def test_one_that_its_owner_desired_from_its_copy_after_that_failed_is_tol
     await bench.store.records.save_lrp(record)
     told: list[str] = []
     async with passes(bench, app) as reconciler:
-        reconciler.of_recoveries.append(told.append)
+        reconciler.listeners.of_recoveries.append(told.append)
         await bench.reason(app, "login-updated")
         bench.queue.add(process_guid)
         await bench.reason(app, "already-cached")
@@ -249,7 +249,7 @@ async def test_one_that_does_not_start_goes_back_and_whoever_looks_after_its_dro
     told: list[tuple[str, Reason]] = []
     bench.pulls = test_reconciler.CellsThatCannotPull()
     reconciler = bench.reconciler()
-    reconciler.of_ends.append(lambda app_guid, reason: told.append((app_guid, reason)))
+    reconciler.listeners.of_ends.append(lambda app_guid, reason: told.append((app_guid, reason)))
     bench.queue.add(ProcessGuid(app.process_guid))
     passes = asyncio.create_task(reconciler.run())
     await bench.reason(app, "pinned-to-source")
@@ -299,7 +299,7 @@ class TestGoneFormerCopy:
             copied = replace(image, registry=bench.cache.address)
             await bench.store.records.keep_image(copied, ())
         told: list[tuple[str, str, str]] = []
-        reconciler.of_failing_former.append(lambda *what: told.append(what))
+        reconciler.listeners.of_failing_former.append(lambda *what: told.append(what))
         bench.queue.add(ProcessGuid(app.process_guid))
         async with bench.running(reconciler):
             await until(bench, app, lambda row: row.state == "RUNNING")
@@ -328,7 +328,7 @@ class TestGoneFormerCopy:
         await bench.store.records.keep_image(replace(image, registry=registry), ())
         bench.cache = CacheRepositories("new.example:8080", former=(CACHE,))
         reconciler, told = bench.reconciler(), list[tuple[str, str, str]]()
-        reconciler.of_failing_former.append(lambda *what: told.append(what))
+        reconciler.listeners.of_failing_former.append(lambda *what: told.append(what))
         bench.queue.add(ProcessGuid(app.process_guid))
         async with bench.running(reconciler):
             async with asyncio.timeout(60):

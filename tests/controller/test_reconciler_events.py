@@ -29,7 +29,7 @@ def listening(reconciler: Reconciler) -> list[tuple[str, AppEvent]]:
     def listen(lrp: DesiredLrp, event: AppEvent) -> None:
         told.append((lrp.app_guid, event))
 
-    reconciler.of_migrations.append(listen)
+    reconciler.listeners.of_migrations.append(listen)
     return told
 
 

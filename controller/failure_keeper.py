@@ -26,39 +26,39 @@ class KeptFailures(Protocol):
         """Save the failures that have changed, and delete those that ended."""
 
 
-class FailingMigrations(Protocol):
+class CountedFailures(Protocol):
     """What counts the failures."""
 
     @property
-    def failures(self) -> tuple[FailureRecord, ...]:
+    def records(self) -> tuple[FailureRecord, ...]:
         """The failures in a row so far, what failed last at the end."""
 
     @property
-    def failures_changed(self) -> asyncio.Event:
+    def changed(self) -> asyncio.Event:
         """Is set when failures may have changed."""
 
-    def restore_failures(self, records: Sequence[FailureRecord]) -> None:
+    def restore(self, records: Sequence[FailureRecord]) -> None:
         """Count failures of an earlier process."""
 
 
 class FailureKeeper:
     """Reads the failures when the process starts, and saves what has changed since."""
 
-    def __init__(self, migrations: FailingMigrations, store: KeptFailures) -> None:
-        self._migrations, self._store = migrations, store
+    def __init__(self, failures: CountedFailures, store: KeptFailures) -> None:
+        self._failures, self._store = failures, store
         self._saved: dict[Scope, FailureRecord] = {}
 
     async def load(self) -> None:
         """Count what an earlier process, or another instance, has left."""
         kept = await self._store.list_failures()
         self._saved = {record.scope: record for record in kept}
-        self._migrations.restore_failures(kept)
+        self._failures.restore(kept)
 
     async def run(self) -> None:
         """Save forever what has changed; while the store takes nothing, the latest waits."""
         failed = 0
         while True:
-            await self._migrations.failures_changed.wait()
+            await self._failures.changed.wait()
             try:
                 await self.save()
             except DockerCacheError as error:
@@ -71,14 +71,14 @@ class FailureKeeper:
 
     async def save(self) -> None:
         """Save what has changed."""
-        self._migrations.failures_changed.clear()
-        now = {record.scope: record for record in self._migrations.failures}
+        self._failures.changed.clear()
+        now = {record.scope: record for record in self._failures.records}
         changed = [record for scope, record in now.items() if self._saved.get(scope) != record]
         ended = [scope for scope in self._saved if scope not in now]
         if changed or ended:
             try:
                 await self._store.save_failures(changed, ended)
             except DockerCacheError:
-                self._migrations.failures_changed.set()
+                self._failures.changed.set()
                 raise
         self._saved = now

@@ -6,29 +6,22 @@ and cells can pull.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
 from controller.login_renewal import LoginRenewal
 from controller.metrics import Metrics
+from controller.migration_failures import MigrationFailures
 from controller.workqueue import Priority, WorkQueue
 from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
-from reconcile.circuit_breaker import (
-    CircuitBreaker,
-    CircuitBreakers,
-    FailureRecord,
-    MigrationSubject,
-    SetAside,
-)
+from reconcile.circuit_breaker import CircuitBreaker, MigrationSubject, SetAside
 from reconcile.lrps import DesiredLrp, ProcessGuid, organization_of
 from reconcile.migrations import Goal, Migration
 from reconcile.observed import Rules
 from reconcile.ports import CellPulls, EventCache, OperatorOverrides
-from reconcile.protocol import FAILURES
 from reconcile.reasons import Reason
 from reconcile.references import CacheGuid
 
@@ -78,24 +71,24 @@ class MigrationGate:
         self._queue = queue
         self._configured_max_in_flight = rules.max_in_flight
         self._overrides, self._event_cache = dependencies.overrides, dependencies.event_cache
-        self._pulls, self._metrics = dependencies.pulls, dependencies.metrics
+        self._pulls = dependencies.pulls
         self._registry: PulledRegistry = UnwatchedRegistry()
-        self._breakers = CircuitBreakers(rules.circuit_breaker)
-        self._met_no_pulls = self._awaits_pulls = False
-        """Whether a migration failed while cells were not known to pull, in this process or an earlier one;
-        and whether cells have not been known to pull since the earlier one."""
+        self.failures = MigrationFailures(
+            rules.circuit_breaker,
+            event_cache=dependencies.event_cache,
+            pulls=dependencies.pulls,
+            metrics=dependencies.metrics,
+        )
+        """What failed, and what that keeps from starting."""
         self._migrating: dict[ProcessGuid, MigrationSubject | None] = {}
         """None for one that is restored to its source, which says nothing about migrations to copies."""
         self._recovering: set[ProcessGuid] = set()
-        self._not_healthy: set[ProcessGuid] = set()
         self._parked: set[ProcessGuid] = set()
         self._waiting: OrderedDict[ProcessGuid, None] = OrderedDict()
         self._waiting_for_pulls: OrderedDict[ProcessGuid, None] = OrderedDict()
         self._set_aside: OrderedDict[ProcessGuid, MigrationSubject] = OrderedDict()
         self.logins = LoginRenewal()
         """The turns of LRPs whose logins are updated in place."""
-        self.failures_changed = asyncio.Event()
-        """Is set when failures may have changed."""
         self._none_migrating = asyncio.Event()
         self._none_migrating.set()
         self._is_stopping = False
@@ -103,29 +96,12 @@ class MigrationGate:
     @property
     def circuit_breaker(self) -> CircuitBreaker:
         """The circuit breaker of all migrations as it is now."""
-        return self._breakers.whole
+        return self.failures.whole
 
     @property
     def set_aside(self) -> tuple[SetAside, ...]:
         """The organizations and copies whose migrations wait, since too many of them failed."""
-        return self._breakers.set_aside
-
-    @property
-    def failures(self) -> tuple[FailureRecord, ...]:
-        """The failures in a row so far, what failed last at the end."""
-        return tuple(replace(each, met_no_pulls=self._met_no_pulls) for each in self._breakers.failures)
-
-    def restore_failures(self, records: Sequence[FailureRecord]) -> None:
-        """Count failures of an earlier process, before any migration starts."""
-        self._breakers.restore(records)
-        self._met_no_pulls = self._awaits_pulls = any(record.met_no_pulls for record in records)
-        self._note_breakers()
-        if self.circuit_breaker.is_open or self.set_aside:
-            log.info(
-                "kept-circuit-breaker",
-                reason=str(self.circuit_breaker),
-                set_aside=[str(each) for each in self.set_aside],
-            )
+        return self.failures.set_aside
 
     @property
     def has_migrations(self) -> bool:
@@ -147,25 +123,13 @@ class MigrationGate:
 
     def reset_circuit_breaker(self) -> None:
         """Close all circuit breakers although migrations have failed, since an operator asked for it."""
-        log.info(
-            "reset-circuit-breaker",
-            before=str(self.circuit_breaker),
-            set_aside=[str(each) for each in self.set_aside],
-        )
-        self._close_breakers()
+        self.failures.reset()
+        self._end_set_aside()
         self.wake_waiting()
 
-    def _close_breakers(self) -> None:
-        self._breakers.close_all()
-        self._met_no_pulls = False
-        self._note_breakers()
+    def _end_set_aside(self) -> None:
         self._waiting.update(dict.fromkeys(self._set_aside))
         self._set_aside.clear()
-
-    def _note_breakers(self) -> None:
-        self.failures_changed.set()
-        self._metrics.migrations.circuit_breaker_open.set(self.circuit_breaker.is_open)
-        self._metrics.migrations.set_aside.set(len(self.set_aside))
 
     def note_proven_cells(self, *, is_mended: bool) -> None:
         """Let LRPs start that waited until cells are known to pull from the private registry.
@@ -173,15 +137,8 @@ class MigrationGate:
         Args:
             is_mended: Whether migrations had failed since cells could not pull; these failures count no more.
         """
-        is_mended, self._awaits_pulls = is_mended or self._awaits_pulls, False
-        if is_mended and (self.circuit_breaker.is_open or self.set_aside):
-            log.info(
-                "closed-circuit-breaker",
-                reason="a canary has passed",
-                before=str(self.circuit_breaker),
-                set_aside=[str(each) for each in self.set_aside],
-            )
-            self._close_breakers()
+        if self.failures.note_proven_cells(is_mended=is_mended):
+            self._end_set_aside()
         self.note_served_pulls()
 
     def note_served_pulls(self) -> None:
@@ -203,7 +160,7 @@ class MigrationGate:
         is_restored = migration.goal is Goal.SOURCE and not migration.is_turned_back
         subject = None if is_restored else _subject(migration.original, migration.cache_guid)
         if subject is not None:
-            self._breakers.resumed(subject, migration.started_at)
+            self.failures.note_resumption(subject, migration.started_at)
         self._track(key, subject)
         self._queue.add(key, Priority.URGENT)
 
@@ -230,14 +187,6 @@ class MigrationGate:
         else:
             self._waiting[key] = None
         return obstacle
-
-    def why_not_use(self, cache_guid: CacheGuid) -> tuple[Reason, str] | None:
-        """Say why nothing more is to start from a copy, since migrations have failed; None when it may."""
-        breaker = self.circuit_breaker
-        if breaker.is_open:
-            return Reason.CIRCUIT_BREAKER_OPEN, str(breaker)
-        similar = next((each for each in self.set_aside if each.image == cache_guid), None)
-        return None if similar is None else (Reason.SIMILAR_MIGRATIONS_FAILED, str(similar))
 
     def why_not_update(self, action: UpdateLogin, now: float) -> Outcome | None:
         """Return the outcome of an LRP whose login may not be updated now, and let it wait; None if it may.
@@ -273,14 +222,7 @@ class MigrationGate:
         problem = self._pulls.why_not(action.lrp.placement_tags)
         if problem is not None:
             return Outcome(Reason.CELLS_NOT_PROVEN, problem)
-        seconds = self.circuit_breaker.seconds_until_allowed(now)
-        if seconds > 0:
-            return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self.circuit_breaker), retry_after=seconds)
-        similar = self._breakers.set_aside_for(_subject_of(action), now)
-        if similar is None:
-            return None
-        what, seconds = similar
-        return Outcome(Reason.SIMILAR_MIGRATIONS_FAILED, str(what), retry_after=seconds)
+        return self.failures.why_not_start(_subject_of(action), now)
 
     @property
     def _max_in_flight(self) -> int:
@@ -292,7 +234,7 @@ class MigrationGate:
         """Note that the migration of an LRP starts."""
         subject = _subject_of(action) if action.goal is Goal.CACHE else None
         if subject is not None:
-            self._breakers.started(subject)
+            self.failures.note_start(subject)
         self._track(action.lrp.process_guid, subject)
 
     def _track(self, key: ProcessGuid, subject: MigrationSubject | None) -> None:
@@ -308,40 +250,8 @@ class MigrationGate:
             subject = _subject(ended.original, ended.cache_guid)
         if subject is None:
             return
-        if outcome.reason == Reason.NOT_HEALTHY_BRIDGE_KEPT:
-            if key not in self._not_healthy:
-                self._not_healthy.add(key)
-                self._note_failure(key, subject, str(Reason.NOT_HEALTHY), now)
-        elif ended is None:
-            return
-        elif ended.goal is Goal.SOURCE and not ended.is_turned_back:
-            return  # it says nothing about migrations to copies
-        elif outcome.reason is Reason.MIGRATED:
-            self._breakers.succeeded(subject)
-            self._met_no_pulls = self._met_no_pulls and bool(self.set_aside)
+        if self.failures.note_outcome(key, subject, outcome, now):
             self._let_wait_those_like(subject)
-        elif outcome.reason in FAILURES and key not in self._not_healthy:
-            if self._pulls.why_not(ended.original.placement_tags) is not None:
-                self._met_no_pulls = True
-            self._note_failure(key, subject, f"{outcome.reason} {outcome.detail}".strip(), now)
-        else:
-            self._breakers.cancelled(subject)
-        self._note_breakers()
-
-    def _note_failure(self, key: ProcessGuid, subject: MigrationSubject, failure: str, now: float) -> None:
-        was_open, cells = self.circuit_breaker.is_open, self._event_cache.crashed_on(key)
-        set_aside = self._breakers.failed(subject, f"{key}: {failure}", now, cells)
-        breaker = self.circuit_breaker
-        if breaker.is_open and not was_open:
-            log.error("opened-circuit-breaker", reason=str(breaker), retry_after_s=breaker.retry_after)
-        for each in set_aside:
-            log.error(
-                "set-migrations-aside",
-                organization=each.organization,
-                cache_guid=each.image,
-                reason=str(each),
-                retry_after_s=breaker.retry_after,
-            )
 
     def _let_wait_those_like(self, subject: MigrationSubject) -> None:
         """Let those wait for a place that were set aside together with one that has been migrated."""
@@ -366,7 +276,7 @@ class MigrationGate:
         """Note that a migration has ended, and let the LRP that has waited longest start its own."""
         self._migrating.pop(key, None)
         self._parked.discard(key)
-        self._not_healthy.discard(key)
+        self.failures.note_end(key)
         self._event_cache.untrack(key, ended.instance_guids if ended is not None else frozenset())
         if not self._migrating:
             self._none_migrating.set()
@@ -376,7 +286,7 @@ class MigrationGate:
         """Note that a migration has ended without saying whether migrations work."""
         subject = self._migrating.get(key)
         if subject is not None:
-            self._breakers.cancelled(subject)
+            self.failures.note_cancellation(subject)
         self.end(key, migration)
 
     def wake_waiting(self) -> None:

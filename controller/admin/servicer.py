@@ -1,14 +1,11 @@
-"""Serves the calls of the admin API, with errors and audit handled alike for all."""
+"""Serves the calls of the admin API."""
 
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, NoReturn
 
-import grpc
-import grpc.aio
 import structlog
 
 from controller.admin import (
@@ -21,16 +18,17 @@ from controller.admin import (
 )
 from controller.admin.apply_run import DropletProgress
 from controller.admin.audit import Arguments
+from controller.admin.call_answers import CallAnswers, Context
 from controller.admin.callers import caller_of
 from controller.admin.dependencies import AdminDependencies
-from controller.admin.documents import SKIPPED
-from controller.admin.grpc_status import BadRequest, details_of, status_of
+from controller.admin.grpc_status import BadRequest
 from controller.admin.leadership import ServedDependencies, add_position
+from controller.admin.plan_requests import read_plan, stop_requested
 from controller.admin.planner import PlanCriteria
 from controller.log_level import LEVELS
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminServicer
-from reconcile.errors import Denied, DockerCacheError, Invalid
+from reconcile.errors import Denied, Invalid
 from reconcile.foreign_text import mask_logins
 from reconcile.lrps import AppGuid
 from reconcile.migrations import Goal
@@ -44,20 +42,13 @@ from reconcile.staging import OwnerChoice
 
 log = structlog.get_logger(scope="admin")
 
-_LONG = frozenset({"Apply", "Evict", "Rebuild", "Restore", "RestoreBackup", "Verify"})
-"""The calls that may take long: they are noted in the audit when they begin, too."""
-
-MOST_ENTRIES = 1_000_000
-"""Most entries of a plan that is to be applied, without those that are skipped."""
-
-Context = grpc.aio.ServicerContext[Any, Any]
-
 
 class Servicer(AdminServicer):
     """The calls of the admin API."""
 
     def __init__(self, served: ServedDependencies) -> None:
-        self._served = served
+        answers = CallAnswers(served)
+        self._served, self._answering, self._changing = served, answers.answering, answers.changing
 
     @property
     def _dependencies(self) -> AdminDependencies:
@@ -119,7 +110,10 @@ class Servicer(AdminServicer):
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncIterator[pb.Job]:
         """Send jobs at once, and each again whenever it changes."""
         wanted = tuple(map(JobId, request.job_ids))
-        async with self._answering(context), aclosing(queries.watch_jobs(self._dependencies, wanted)) as jobs:
+        async with (
+            self._answering(context),
+            aclosing(queries.watch_jobs(self._dependencies, wanted)) as jobs,
+        ):
             async for job in jobs:
                 yield job
 
@@ -167,7 +161,7 @@ class Servicer(AdminServicer):
         """Apply a plan, whole and unchanged."""
         parts = aiter(requests)
         async with self._answering(context):
-            options, entries = await _read_plan(parts)
+            options, entries = await read_plan(parts)
         migrations = sum(entry.HasField("migration") for entry in entries)
         droplets = sum(entry.HasField("droplet") for entry in entries)
         arguments = {
@@ -177,7 +171,7 @@ class Servicer(AdminServicer):
         }
         async with self._changing(context, "Apply", arguments):
             plan = plan_messages.plan_from_messages(entries)
-            async with _stop_of(parts) as stop:
+            async with stop_requested(parts) as stop:
                 applied = self._apply(plan, options.max_in_flight, stop)
                 async with aclosing(applied) as events:
                     async for event in events:
@@ -328,86 +322,6 @@ class Servicer(AdminServicer):
                 log.info("called", caller=caller, call="SetLogLevel", arguments=arguments, outcome="done")
             level.set(request.level)
             return pb.LogLevel(level=level.name, configured=level.configured)
-
-    @asynccontextmanager
-    async def _changing(self, context: Context, call: str, arguments: Arguments) -> AsyncIterator[None]:
-        """Answer a call that changes something, and note the call with its outcome in the audit.
-
-        A long call is also noted when it begins, since a daemon that is killed notes no outcome.
-        """
-        outcome = "internal-error"
-        async with self._answering(context):
-            caller, audit = caller_of(context), self._dependencies.stored.audit
-            if call in _LONG:
-                await audit.note(caller, call, arguments, "begun")
-            try:
-                yield
-                outcome = "done"
-            except DockerCacheError as error:
-                outcome = str(error)
-                raise
-            except (asyncio.CancelledError, GeneratorExit):
-                outcome = "interrupted"
-                raise
-            finally:
-                await asyncio.shield(audit.note(caller, call, arguments, outcome))
-
-    @asynccontextmanager
-    async def _answering(self, context: Context) -> AsyncIterator[None]:
-        """Turn errors into gRPC statuses, and let the daemon survive a bug in one call."""
-        try:
-            with self._served.calling():
-                yield
-        except DockerCacheError as error:
-            await _abort(context, status_of(error), details_of(error))
-        except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
-            raise
-        except Exception:
-            log.exception("failed-to-answer")
-            await _abort(context, grpc.StatusCode.INTERNAL, "admin: internal-error: see the daemon's log")
-
-
-async def _abort(context: Context, status: grpc.StatusCode, details: str) -> NoReturn:
-    await context.abort(status, details)
-    raise AssertionError("an aborted call does not return")
-
-
-async def _read_plan(
-    requests: AsyncIterator[pb.ApplyRequest],
-) -> tuple[pb.ApplyOptions, list[pb.PlanEntry]]:
-    """Read a plan until its end, without the LRPs and droplets that it skips.
-
-    Raises:
-        BadRequest: It has too many entries.
-    """
-    options, entries = pb.ApplyOptions(), list[pb.PlanEntry]()
-    async for request in requests:
-        if request.WhichOneof("part") == "options":
-            options = request.options
-        elif request.WhichOneof("part") == "entry" and request.entry.WhichOneof("entry") not in SKIPPED:
-            entries.append(request.entry)
-            if request.entry.HasField("end"):
-                break
-        if len(entries) > MOST_ENTRIES:
-            raise BadRequest("plan-too-large", f"a plan has at most {MOST_ENTRIES} entries")
-    return options, entries
-
-
-@asynccontextmanager
-async def _stop_of(requests: AsyncIterator[pb.ApplyRequest]) -> AsyncIterator[asyncio.Event]:
-    """Yield an event that is set when the caller sends anything after the end of a plan."""
-    stop = asyncio.Event()
-
-    async def read() -> None:
-        async for _ in requests:
-            stop.set()
-
-    reading = asyncio.ensure_future(read())
-    try:
-        yield stop
-    finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)  # a caller who went away is no error
 
 
 def _reference(text: str) -> ImageReference:

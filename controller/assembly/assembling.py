@@ -238,7 +238,7 @@ def assemble(
         watcher=watcher,
         cacher=cacher,
         reconciler=reconciler,
-        failures=FailureKeeper(reconciler.gate, store.failures),
+        failures=FailureKeeper(reconciler.gate.failures, store.failures),
         event_cache=event_cache,
         stale_instances=store.stale_instances,
         cells=cells,

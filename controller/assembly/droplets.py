@@ -78,7 +78,7 @@ def assemble_droplets(
         lrps=opened.bbs,
         obstacles=DropletObstacles(
             registry=opened.health,
-            breakers=parts.gate,
+            breakers=parts.gate.failures,
             pulls=pulls,
             lrps=store.records,
             placements=parts.placements,

@@ -45,22 +45,22 @@ class Migrations:
     """Counts failures as the gate does."""
 
     breakers: CircuitBreakers = field(default_factory=lambda: CircuitBreakers(CircuitBreaker(2, 60.0)))
-    failures_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def failures(self) -> tuple[FailureRecord, ...]:
+    def records(self) -> tuple[FailureRecord, ...]:
         return self.breakers.failures
 
-    def restore_failures(self, records: Sequence[FailureRecord]) -> None:
+    def restore(self, records: Sequence[FailureRecord]) -> None:
         self.breakers.restore(records)
 
     def fail(self, number: int, image: str = "") -> None:
         self.breakers.failed(subject(number, image), f"failure {number}", NOW)
-        self.failures_changed.set()
+        self.changed.set()
 
     def succeed(self, number: int) -> None:
         self.breakers.succeeded(subject(number))
-        self.failures_changed.set()
+        self.changed.set()
 
 
 @asynccontextmanager
@@ -87,7 +87,7 @@ async def test_a_later_process_finds_the_circuit_breaker_open() -> None:
     later = await restarted(store)
     assert later.breakers.whole.is_open
     assert later.breakers.whole.retry_at == migrations.breakers.whole.retry_at
-    assert later.failures == migrations.failures
+    assert later.records == migrations.records
 
 
 async def test_what_is_set_aside_stays_so_in_the_same_order() -> None:
@@ -116,7 +116,7 @@ async def test_a_success_or_a_reset_closes_it_for_later_processes_too() -> None:
         assert store.kept
 
         migrations.breakers.close_all()
-        migrations.failures_changed.set()
+        migrations.changed.set()
         await asyncio.sleep(1)
     assert store.kept == {}
 
@@ -143,4 +143,4 @@ async def test_a_failure_waits_while_the_store_takes_nothing() -> None:
         store.is_away = False
         await asyncio.sleep(100)
 
-    assert (await restarted(store)).failures == migrations.failures
+    assert (await restarted(store)).records == migrations.records

@@ -319,16 +319,16 @@ async def test_a_success_begins_the_count_anew_and_a_cancelled_migration_says_no
 
 async def test_failures_of_an_earlier_process_count(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     scene.fail_everywhere()
-    before, said = scene.gate.failures, str(scene.gate.circuit_breaker)
+    before, said = scene.gate.failures.records, str(scene.gate.circuit_breaker)
     scene.gate.reset_circuit_breaker()
-    assert scene.gate.failures == ()
+    assert scene.gate.failures.records == ()
     assert scene.gauge("circuit_breaker_open") == 0
-    scene.gate.failures_changed.clear()
+    scene.gate.failures.changed.clear()
 
-    scene.gate.restore_failures(before)
+    scene.gate.failures.restore(before)
 
-    assert scene.gate.failures == before
-    assert scene.gate.failures_changed.is_set()
+    assert scene.gate.failures.records == before
+    assert scene.gate.failures.changed.is_set()
     assert scene.reason(B) is Reason.CIRCUIT_BREAKER_OPEN
     assert scene.reason(B, NOW + 61) is None
     assert scene.gauge("circuit_breaker_open") == 1
@@ -344,17 +344,17 @@ async def test_failures_of_an_earlier_process_count_no_more_when_cells_can_pull_
     if not could_pull:
         scene.pulls.problems[LRP.placement_tags] = "cells cannot pull"
     scene.fail_everywhere()
-    left = scene.gate.failures
+    left = scene.gate.failures.records
     assert {each.met_no_pulls for each in left} == {not could_pull}
     scene.gate.reset_circuit_breaker()
     scene.pulls.problems.clear()
 
-    scene.gate.restore_failures(left)
-    assert scene.gate.failures == left
+    scene.gate.failures.restore(left)
+    assert scene.gate.failures.records == left
     scene.gate.note_proven_cells(is_mended=False)
 
     assert scene.gate.circuit_breaker.is_open is could_pull
-    assert (scene.gate.failures == ()) is not could_pull
+    assert (scene.gate.failures.records == ()) is not could_pull
 
 
 @pytest.mark.parametrize(("started_at", "is_probe"), [(NOW - 1, False), (NOW + 1, True)])

@@ -129,7 +129,7 @@ class CanaryImages:
         target = self._cache.image(guid)
         repository = self._registries.repository(target, None, cancellation)
         for blob, content in image.blobs.items():
-            repository.push_blob(blob, content)
+            repository.uploads.push(blob, content)
         repository.push_manifest(image.manifest, target.tag_or_digest)
         return target
 

@@ -60,6 +60,6 @@ class RegistryProbe:
         def work() -> None:
             repository = self._registries.repository(self._cache.image(TASK_IMAGE), None, cancellation)
             with suppress(DockerCacheError):
-                repository.push_blob(blob, _CONTENT)
+                repository.uploads.push(blob, _CONTENT)
 
         await in_thread(work, self._threads, cancellation)

@@ -147,7 +147,7 @@ def _round_trip(config: Config, cancellation: Cancellation) -> tuple[Finding, ..
         # It cannot be cancelled: it deletes what a cancelled check pushed.
         cleaner = registries.repository(probe.reference, None, Cancellation())
         for blob, content in probe.blobs.items():
-            repository.push_blob(blob, content)
+            repository.uploads.push(blob, content)
         try:
             repository.push_manifest(probe.manifest, probe.reference.tag_or_digest)
             pulled = (_pull(config, probe, cancellation), *pull_for_droplets(config, probe, cancellation))

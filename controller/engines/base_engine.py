@@ -219,7 +219,7 @@ class BaseEngine(ABC):
         def work() -> bool:
             with suppress(Invalid):
                 repository = self._registries.repository(upload.target, None, cancellation)
-                return repository.cancel_upload(parse_url(upload.url))
+                return repository.uploads.cancel(parse_url(upload.url))
             return False
 
         return await in_thread(work, self._private_threads, cancellation)

@@ -170,7 +170,7 @@ class BlobTransfer:
                 else self._mount(blob, uploaded_by_other)
             )
             if session is not None and (is_mounted or new_session is not None):
-                self._target.cancel_upload(session)  # of the first mount; nothing was sent to it
+                self._target.uploads.cancel(session)  # of the first mount; nothing was sent to it
                 session = None
             if is_mounted:
                 self._meter.add_mounted(blob.size)
@@ -192,7 +192,7 @@ class BlobTransfer:
             instead, or None when it started none.
         """
         try:
-            session = self._target.mount(blob.digest, mount_from)
+            session = self._target.uploads.mount(blob.digest, mount_from)
         except RateLimited:
             raise
         except DockerCacheError:
@@ -230,7 +230,7 @@ class BlobTransfer:
             return False
         if isinstance(error, UploadTooLarge):
             part_sizes = self._context.resources.part_sizes
-            return part_sizes.lower(self._target.image.domain, error.length, self._target.least_chunk)
+            return part_sizes.lower(self._target.image.domain, error.length, self._target.uploads.least_chunk)
         if error.verdict is Verdict.OTHER_WAY and is_of_mount:
             return True
         is_lost = error.verdict is Verdict.OTHER_WAY and isinstance(error, Unavailable)
@@ -241,7 +241,7 @@ class BlobTransfer:
 
     def _most_at_once(self) -> int | None:
         """Return how many bytes a request may have; None when a blob goes in one request."""
-        resources, least = self._context.resources, self._target.least_chunk
+        resources, least = self._context.resources, self._target.uploads.least_chunk
         most = resources.part_sizes.most(self._target.image.domain, least)
         if self._source.image not in resources.unreliable:
             return most
@@ -250,7 +250,7 @@ class BlobTransfer:
     def _upload_once(self, blob: Descriptor, session: Url | None, flight: Flight) -> None:
         # The upload session is started while the blob is opened at its source.
         upload_starters = self._context.resources.upload_starters
-        future = upload_starters.submit(lambda: session or self._target.start_upload(blob.digest))
+        future = upload_starters.submit(lambda: session or self._target.uploads.start(blob.digest))
         call = RegistryCall.UPLOAD_BLOB if session is None else RegistryCall.UPLOAD_AFTER_MOUNT
         upload = _Upload(flight)
         try:
@@ -271,12 +271,12 @@ class BlobTransfer:
     def _cancel(self, future: Future[Url], sessions: list[Url]) -> None:
         """Cancel an upload that failed, so that the registry does not keep its bytes."""
         with suppress(DockerCacheError, Stopped, CancelledError):
-            self._target.cancel_upload(sessions[-1] if sessions else future.result())
+            self._target.uploads.cancel(sessions[-1] if sessions else future.result())
 
     def _resume(self, checked: CheckedBlob, reader: BlobReader, upload: _Upload) -> bool:
         """Resume a broken upload, and return whether that succeeded."""
         try:
-            status = self._target.find_upload(upload.sessions[-1])
+            status = self._target.uploads.find(upload.sessions[-1])
             if status is None or status.offset > checked.blob.size:
                 return False
             upload.sessions.append(status.session)
@@ -311,7 +311,7 @@ class BlobTransfer:
         try:
             if most is None:
                 pieces = Repeatable(partial(read_from, status.offset))
-                self._target.upload_blob(
+                self._target.uploads.upload(
                     status.session, checked.blob, pieces, offset=status.offset, call=status.call
                 )
             else:

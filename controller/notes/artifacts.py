@@ -151,7 +151,7 @@ class CopyNotes:
         repository = self._open(note.cache_guid, cancellation)
         document = _artifact(note, repository.fetch_manifest(str(note.digest)), self._keys)
         if repository.find_blob(_EMPTY.digest) is None:
-            repository.push_blob(_EMPTY, _EMPTY_CONTENT)
+            repository.uploads.push(_EMPTY, _EMPTY_CONTENT)
         if not repository.push_manifest(document, str(document.digest)):
             repository.push_manifest(document, note_tag(repository.image))
             return

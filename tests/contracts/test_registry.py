@@ -66,7 +66,7 @@ def document_of(blob: images.Blob) -> Document:
 def upload(repository: Repository, blob: images.Blob) -> Digest:
     descriptor = descriptor_of(blob)
     pieces = [memoryview(blob.content)] if blob.content else []
-    repository.upload_blob(repository.start_upload(descriptor.digest), descriptor, pieces)
+    repository.uploads.upload(repository.uploads.start(descriptor.digest), descriptor, pieces)
     return descriptor.digest
 
 
@@ -159,25 +159,25 @@ class RegistryContract:
     def test_a_blob_is_mounted_from_where_it_is(self, scene: Scene) -> None:
         digest = upload(scene.repository("team/from"), SAMPLE.layers[0])
 
-        assert scene.repository("team/into").mount(digest, "team/from") is None
+        assert scene.repository("team/into").uploads.mount(digest, "team/from") is None
         assert scene.repository("team/into").find_blob(digest) is not None
 
     def test_a_mount_that_fails_is_an_upload_begun(self, scene: Scene) -> None:
         repository, blob = scene.repository("team/late"), SAMPLE.layers[0]
         descriptor = descriptor_of(blob)
 
-        session = repository.mount(descriptor.digest, "team/nobody")
+        session = repository.uploads.mount(descriptor.digest, "team/nobody")
 
         assert session is not None
-        repository.upload_blob(session, descriptor, [memoryview(blob.content)])
+        repository.uploads.upload(session, descriptor, [memoryview(blob.content)])
         assert repository.find_blob(descriptor.digest) is not None
 
     def test_wrong_bytes_are_refused(self, scene: Scene) -> None:
         repository, descriptor = scene.repository("team/wrong"), descriptor_of(SAMPLE.layers[0])
 
         with pytest.raises(Invalid, match="DIGEST_INVALID"):
-            repository.upload_blob(
-                repository.start_upload(descriptor.digest), descriptor, [memoryview(bytes(200_000))]
+            repository.uploads.upload(
+                repository.uploads.start(descriptor.digest), descriptor, [memoryview(bytes(200_000))]
             )
 
         assert repository.find_blob(descriptor.digest) is None
@@ -190,7 +190,7 @@ class RegistryContract:
             raise Invalid("registry", "digest-mismatch", "the source lies")
 
         with pytest.raises(Invalid, match="the source lies"):
-            repository.upload_blob(repository.start_upload(descriptor.digest), descriptor, pieces())
+            repository.uploads.upload(repository.uploads.start(descriptor.digest), descriptor, pieces())
 
         assert repository.find_blob(descriptor.digest) is None
         upload(repository, SAMPLE.layers[0])
@@ -204,7 +204,7 @@ class RegistryContract:
         repository, content = scene.repository("team/sha512"), SAMPLE.layers[0].content
         blob = Descriptor(images.OCI_LAYER, digest_of(content, "sha512"), len(content))
 
-        repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(content)])
+        repository.uploads.upload(repository.uploads.start(blob.digest), blob, [memoryview(content)])
 
         assert content == download(repository, blob)
 
@@ -212,37 +212,37 @@ class RegistryContract:
         """Its range is "0-0", as if it held one byte."""
         repository = scene.repository("team/begun")
 
-        assert repository.find_upload(repository.start_upload(UNKNOWN)) is None
+        assert repository.uploads.find(repository.uploads.start(UNKNOWN)) is None
 
     def test_an_upload_that_broke_is_lost(self, scene: Scene) -> None:
         repository, descriptor = scene.repository("team/lost"), descriptor_of(SAMPLE.layers[0])
-        session = repository.start_upload(descriptor.digest)
+        session = repository.uploads.start(descriptor.digest)
 
         def pieces() -> Iterator[memoryview]:
             yield memoryview(SAMPLE.layers[0].content)[:100_000]
             raise Invalid("registry", "digest-mismatch", "the source lies")
 
         with pytest.raises(Invalid, match="the source lies"):
-            repository.upload_blob(session, descriptor, pieces())
+            repository.uploads.upload(session, descriptor, pieces())
 
-        assert repository.find_upload(session) is None
+        assert repository.uploads.find(session) is None
 
     def test_an_upload_that_was_begun_is_cancelled(self, scene: Scene) -> None:
         repository = scene.repository("team/cancelled")
-        session = repository.start_upload(UNKNOWN)
+        session = repository.uploads.start(UNKNOWN)
 
-        assert repository.cancel_upload(session) is True
-        assert repository.cancel_upload(session) is False
+        assert repository.uploads.cancel(session) is True
+        assert repository.uploads.cancel(session) is False
 
     def test_a_blob_is_uploaded_in_parts(self, scene: Scene) -> None:
         repository, blob = scene.repository("team/parts"), SAMPLE.layers[0]
         descriptor, content = descriptor_of(blob), memoryview(blob.content)
-        session = repository.start_upload(descriptor.digest)
+        session = repository.uploads.start(descriptor.digest)
 
-        session = repository.append_to_upload(
+        session = repository.uploads.append(
             session, descriptor, [content[:150_000]], offset=0, length=150_000
         )
-        repository.upload_blob(session, descriptor, [content[150_000:]], offset=150_000)
+        repository.uploads.upload(session, descriptor, [content[150_000:]], offset=150_000)
 
         assert download(repository, descriptor) == blob.content
 
@@ -257,14 +257,14 @@ class RegistryContract:
                 raise Invalid("registry", "digest-mismatch", "the source lies")
             yield content
 
-        session = repository.start_upload(descriptor.digest)
-        session = repository.append_to_upload(
+        session = repository.uploads.start(descriptor.digest)
+        session = repository.uploads.append(
             session, descriptor, [content[:150_000]], offset=0, length=150_000
         )
         with pytest.raises(Invalid, match="the source lies"):
-            repository.upload_blob(session, descriptor, nothing(), offset=150_000)
+            repository.uploads.upload(session, descriptor, nothing(), offset=150_000)
 
-        assert repository.cancel_upload(session) is True
+        assert repository.uploads.cancel(session) is True
 
     def test_a_foreign_layer_is_refused_with_its_name(self, scene: Scene) -> None:
         repository = scene.repository("team/foreign")

@@ -46,7 +46,7 @@ class Asked:
         """Upload a blob as a copy does."""
         repository = self._registries.repository(self._cache.image(TASK_IMAGE), None, Cancellation())
         blob = Descriptor("application/octet-stream", digest_of(content), len(content))
-        repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(content)])
+        repository.uploads.upload(repository.uploads.start(blob.digest), blob, [memoryview(content)])
 
     async def fails(self, content: bytes = LARGE) -> DockerCacheError:
         """Upload a blob that is refused."""

@@ -98,10 +98,10 @@ class PartedUpload:
             rest = _Bytes(read_from, offset)
             while self._blob.size - offset > most:
                 part = Repeatable(partial(rest.take, offset, most))
-                session = self._repository.append_to_upload(
+                session = self._repository.uploads.append(
                     session, self._blob, part, offset=offset, length=most
                 )
                 self._moved(session)
                 offset += most
             pieces = Repeatable(partial(rest.take, offset, self._blob.size - offset))
-        self._repository.upload_blob(session, self._blob, pieces, offset=offset, call=status.call)
+        self._repository.uploads.upload(session, self._blob, pieces, offset=offset, call=status.call)

@@ -55,12 +55,12 @@ def test_each_rule_makes_its_error_of_an_answer(rule: AnswerRule) -> None:
 
 
 def upload(repository: Repository) -> None:
-    repository.upload_blob(repository.start_upload(BLOB.digest), BLOB, [memoryview(LAYER.content)])
+    repository.uploads.upload(repository.uploads.start(BLOB.digest), BLOB, [memoryview(LAYER.content)])
 
 
 def append(repository: Repository) -> None:
     pieces = [memoryview(LAYER.content)[:1000]]
-    repository.append_to_upload(repository.start_upload(BLOB.digest), BLOB, pieces, offset=0, length=1000)
+    repository.uploads.append(repository.uploads.start(BLOB.digest), BLOB, pieces, offset=0, length=1000)
 
 
 CALLS: list[tuple[RegistryCall, str, str, Callable[[Repository], object]]] = [
@@ -76,8 +76,8 @@ CALLS: list[tuple[RegistryCall, str, str, Callable[[Repository], object]]] = [
     (RegistryCall.LOOK_UP_BLOB, "HEAD", "/blobs/", lambda it: why_not_held(it, BLOB)),
     (RegistryCall.READ_BLOB, "GET", "/blobs/", lambda it: it.open_blob(BLOB)),
     (RegistryCall.READ_BLOB, "GET", "/blobs/", lambda it: why_not_readable(it, BLOB)),
-    (RegistryCall.MOUNT_BLOB, "POST", "mount=", lambda it: it.mount(BLOB.digest, "a/b")),
-    (RegistryCall.START_UPLOAD, "POST", "/uploads/", lambda it: it.start_upload(BLOB.digest)),
+    (RegistryCall.MOUNT_BLOB, "POST", "mount=", lambda it: it.uploads.mount(BLOB.digest, "a/b")),
+    (RegistryCall.START_UPLOAD, "POST", "/uploads/", lambda it: it.uploads.start(BLOB.digest)),
     (RegistryCall.UPLOAD_BLOB, "PUT", "/uploads/", upload),
     (RegistryCall.UPLOAD_BLOB, "PATCH", "/uploads/", append),
     (RegistryCall.LIST_REPOSITORIES, "GET", "_catalog", list_repositories),
@@ -246,10 +246,10 @@ def test_an_upload_in_parts_is_completed(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     repository, pieces = open_repository("new/app"), memoryview(LAYER.content)
-    session = repository.start_upload(BLOB.digest)
+    session = repository.uploads.start(BLOB.digest)
 
-    session = repository.append_to_upload(session, BLOB, [pieces[:1000]], offset=0, length=1000)
-    repository.upload_blob(session, BLOB, [pieces[1000:]], offset=1000)
+    session = repository.uploads.append(session, BLOB, [pieces[:1000]], offset=0, length=1000)
+    repository.uploads.upload(session, BLOB, [pieces[1000:]], offset=1000)
 
     assert registry.store.find_blob("new/app", LAYER.digest) == LAYER.content
 
@@ -280,7 +280,7 @@ def test_a_small_blob_whose_upload_fails_leaves_no_upload(
     registry.fail("PUT", "/uploads/", Refuse(400))
 
     with pytest.raises(Invalid):
-        open_repository("new/app").push_blob(BLOB, LAYER.content)
+        open_repository("new/app").uploads.push(BLOB, LAYER.content)
 
     assert registry.cancelled == 1
     assert registry.uploads == {}
@@ -291,10 +291,10 @@ def test_an_upload_is_cancelled_at_its_newest_location(
 ) -> None:
     registry.resumable = True
     repository = open_repository("new/app")
-    session = repository.start_upload(BLOB.digest)
-    repository.append_to_upload(session, BLOB, [memoryview(LAYER.content)[:500]], offset=0, length=500)
+    session = repository.uploads.start(BLOB.digest)
+    repository.uploads.append(session, BLOB, [memoryview(LAYER.content)[:500]], offset=0, length=500)
 
-    assert repository.cancel_upload(session) is True
+    assert repository.uploads.cancel(session) is True
 
     assert (registry.uploads, registry.partial) == ({}, {})
 
@@ -304,10 +304,10 @@ def test_an_upload_that_cannot_be_cancelled_stays_and_nothing_is_raised(
     registry: RegistrySimulator, open_repository: OpenRepository, status: int
 ) -> None:
     repository = open_repository("new/app")
-    session = repository.start_upload(BLOB.digest)
+    session = repository.uploads.start(BLOB.digest)
     registry.fail("DELETE", "/uploads/", Refuse(status), times=None)
 
-    assert repository.cancel_upload(session) is False
+    assert repository.uploads.cancel(session) is False
 
 
 def test_referrers_that_are_denied_in_both_places_are_denied(

@@ -71,7 +71,7 @@ def test_B7_a_refusal_names_what_is_refused(
     registry.fail("POST", "/uploads/", Refuse(403, b'{"errors":[{"code":"DENIED","message":"not yours"}]}'))
 
     with pytest.raises(Denied) as denied:
-        open_repository("new/app:1").start_upload(BLOB.digest)
+        open_repository("new/app:1").uploads.start(BLOB.digest)
 
     assert denied.value.code == "DENIED"
     assert "new/app" in denied.value.detail
@@ -139,7 +139,7 @@ def test_D12_each_upload_says_how_long_it_is(
     half = len(LAYER.content) // 2
     pieces = [memoryview(LAYER.content)[:half], memoryview(LAYER.content)[half:]]
 
-    repository.upload_blob(repository.start_upload(BLOB.digest), BLOB, pieces)
+    repository.uploads.upload(repository.uploads.start(BLOB.digest), BLOB, pieces)
 
     writes = [each for each in registry.requests if each.method in {"POST", "PUT"}]
     assert [each.headers["content-length"] for each in writes] == ["0", str(len(LAYER.content))]
@@ -152,16 +152,16 @@ def test_D3_the_newest_location_is_the_one_that_counts(
     """Asking for the state of an upload moves it, and the simulator takes the old location no more."""
     registry.resumable = True
     repository = open_repository("new/app:1")
-    session = repository.start_upload(BLOB.digest)
+    session = repository.uploads.start(BLOB.digest)
     registry.partial[session.target.partition("?")[0].rpartition("/")[2]] = LAYER.content[:1000]
 
-    status = repository.find_upload(session)
+    status = repository.uploads.find(session)
 
     assert status is not None
     assert status.offset == 1000
     with pytest.raises(Unavailable, match="BLOB_UPLOAD_UNKNOWN"):
-        repository.upload_blob(session, BLOB, [memoryview(LAYER.content)])
-    repository.upload_blob(status.session, BLOB, [memoryview(LAYER.content)[1000:]], offset=1000)
+        repository.uploads.upload(session, BLOB, [memoryview(LAYER.content)])
+    repository.uploads.upload(status.session, BLOB, [memoryview(LAYER.content)[1000:]], offset=1000)
     assert registry.store.find_blob("new/app", LAYER.digest) == LAYER.content
 
 

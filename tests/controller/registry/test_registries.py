@@ -436,10 +436,10 @@ def test_an_upload_location_at_a_private_address_is_refused(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     registry.fail("POST", "uploads", WithHeaders({"Location": "http://10.0.0.1/x"}))
-    session = open_repository().start_upload(BLOB.digest)
+    session = open_repository().uploads.start(BLOB.digest)
 
     with pytest.raises(Invalid, match=r"10\.0\.0\.1"):
-        open_repository().upload_blob(session, BLOB, [memoryview(LAYER.content)])
+        open_repository().uploads.upload(session, BLOB, [memoryview(LAYER.content)])
 
 
 def test_a_port_that_cannot_be_dialled_is_refused(client: Registries, cancellation: Cancellation) -> None:
@@ -461,7 +461,7 @@ def test_an_early_refusal_is_read_while_the_body_is_being_sent(
     blob = Descriptor("x", BLOB.digest, 64 << 20)
 
     with pytest.raises((Denied, Invalid), match="too much"):
-        open_repository().upload_blob(open_repository().start_upload(blob.digest), blob, [piece] * 64)
+        open_repository().uploads.upload(open_repository().uploads.start(blob.digest), blob, [piece] * 64)
 
 
 def test_an_error_of_the_source_breaks_the_upload_off(
@@ -473,7 +473,7 @@ def test_an_error_of_the_source_breaks_the_upload_off(
 
     repository = open_repository("new/app:1")
     with pytest.raises(Invalid, match="the source lies"):
-        repository.upload_blob(repository.start_upload(BLOB.digest), BLOB, pieces())
+        repository.uploads.upload(repository.uploads.start(BLOB.digest), BLOB, pieces())
 
     assert repository.find_blob(BLOB.digest) is None
 
@@ -493,7 +493,7 @@ def test_connections_are_kept_whatever_comes_over_them(
         with pytest.raises(BlobsMissing):
             target.push_manifest(document, "1")
         assert target.find_blob(parse_digest(f"sha256:{'0' * 64}")) is None
-        target.upload_blob(target.start_upload(BLOB.digest), BLOB, [memoryview(LAYER.content)])
+        target.uploads.upload(target.uploads.start(BLOB.digest), BLOB, [memoryview(LAYER.content)])
         assert LAYER.content == read_all(lambda: repository)
 
     assert registry.connections == 1
@@ -614,7 +614,7 @@ def test_https_is_never_left_for_http(tmp_path: Path) -> None:
         for call in (
             lambda: repository.fetch_manifest("1"),
             lambda: repository.fetch_manifest("1"),
-            lambda: repository.start_upload(BLOB.digest),
+            lambda: repository.uploads.start(BLOB.digest),
         ):
             with pytest.raises(DockerCacheError) as refused:
                 call()

@@ -93,11 +93,11 @@ def test_no_way_leads_to_an_internal_address(
             registry.fail("GET", "/blobs/", Refuse(401, headers=challenge))
         case _:
             registry.fail("POST", "/uploads/", WithHeaders({"Location": url}))
-    session = strict().start_upload(BLOB.digest)
+    session = strict().uploads.start(BLOB.digest)
 
     def attempt() -> None:
         if way == "location":
-            strict().upload_blob(session, BLOB, [memoryview(LAYER.content)])
+            strict().uploads.upload(session, BLOB, [memoryview(LAYER.content)])
         else:
             read(strict())
 
@@ -119,7 +119,7 @@ def test_a_host_that_is_none_is_refused(
     registry.fail("POST", "/uploads/", WithHeaders({"Location": url}))
 
     with pytest.raises(DockerCacheError) as refused:
-        strict().start_upload(BLOB.digest) if way == "location" else read(strict())
+        strict().uploads.start(BLOB.digest) if way == "location" else read(strict())
 
     assert refused.value.code in {"bad-url", "bad-location", "address-refused", "redirect-refused"}
 
@@ -151,7 +151,7 @@ def test_B19_authorization_goes_to_no_other_origin(  # another port is another o
     other.fail("PUT", "/store", Refuse(201))
 
     if way == "location":
-        repository.upload_blob(repository.start_upload(BLOB.digest), BLOB, [memoryview(LAYER.content)])
+        repository.uploads.upload(repository.uploads.start(BLOB.digest), BLOB, [memoryview(LAYER.content)])
     else:
         assert read(repository) == LAYER.content
 

@@ -61,8 +61,8 @@ def read(repository: Repository) -> bytes:
 
 
 def upload(repository: Repository) -> None:
-    session = repository.start_upload(BLOB.digest)
-    repository.upload_blob(session, BLOB, [memoryview(LAYER.content)])
+    session = repository.uploads.start(BLOB.digest)
+    repository.uploads.upload(session, BLOB, [memoryview(LAYER.content)])
 
 
 def push(repository: Repository) -> None:
@@ -583,11 +583,11 @@ def test_a_redirected_upload_is_sent_again_with_its_body(
     registry.fail("POST", "/uploads/", Redirect("/v2/new/app/blobs/uploads/", status))
     repository = open_repository("new/app:1")
     pieces = [memoryview(LAYER.content)[:300], memoryview(LAYER.content)[300:]]
-    session = repository.start_upload(BLOB.digest)
+    session = repository.uploads.start(BLOB.digest)
     moved = f"{session.target}&moved=1&digest=sha256%3A{BLOB.digest.hex}"
     registry.fail("PUT", "/uploads/", Redirect(moved, status))
 
-    repository.upload_blob(session, BLOB, pieces if kind == "list" else Repeatable(lambda: iter(pieces)))
+    repository.uploads.upload(session, BLOB, pieces if kind == "list" else Repeatable(lambda: iter(pieces)))
 
     assert registry.store.find_blob("new/app", LAYER.digest) == LAYER.content
     assert [(each.method, each.status) for each in registry.requests] == [
@@ -670,7 +670,7 @@ def test_a_redirect_that_makes_a_write_a_read_is_not_followed(
     registry.fail("POST", "/uploads/", Redirect("/v2/team/app/blobs/uploads/", status))
 
     with pytest.raises(Invalid, match=f"status {status}"):
-        open_repository().start_upload(BLOB.digest)
+        open_repository().uploads.start(BLOB.digest)
 
     assert [each.method for each in registry.requests] == ["POST"]
 
@@ -680,14 +680,14 @@ def test_a_loop_of_redirected_writes_ends(
 ) -> None:
     registry.fail("POST", "/uploads/", Redirect("/v2/team/app/blobs/uploads/"), times=None)
     with pytest.raises(Invalid, match="redirects too often"):
-        open_repository().start_upload(BLOB.digest)
+        open_repository().uploads.start(BLOB.digest)
     posts = registry.count("POST")
     registry.faults.clear()
-    session = open_repository().start_upload(BLOB.digest)
+    session = open_repository().uploads.start(BLOB.digest)
     registry.fail("PUT", "/uploads/", Redirect(session.target), times=None)
 
     with pytest.raises(DockerCacheError):
-        open_repository().upload_blob(session, BLOB, [memoryview(LAYER.content)])
+        open_repository().uploads.upload(session, BLOB, [memoryview(LAYER.content)])
 
     assert (posts, registry.count("PUT")) == (11, 11)
 
@@ -714,7 +714,7 @@ def test_a_process_that_is_not_active_any_more_changes_nothing_in_a_registry(
         with pytest.raises(LeaseLost):
             repository.delete_manifest(digest)
         with pytest.raises(LeaseLost):
-            repository.push_blob(BLOB, LAYER.content)
+            repository.uploads.push(BLOB, LAYER.content)
 
     assert {each.method for each in registry.requests} <= {"GET", "HEAD"}
     assert len(questions) == 2, "nobody asks again"

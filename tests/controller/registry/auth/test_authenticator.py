@@ -179,7 +179,7 @@ def test_B6_a_token_with_too_little_scope_is_replaced_once(
     """Some servers give a token without push for a repository that they do not know yet."""
     registry.login = TokenLogin(USERS, pull_only_tokens=1)
 
-    open_repository("new/app:1", credentials=MARKER).start_upload(LAYER)
+    open_repository("new/app:1", credentials=MARKER).uploads.start(LAYER)
 
     assert registry.count("GET", "/token") == 2
     assert registry.count("POST") == 3
@@ -206,7 +206,7 @@ def test_no_permission_is_denied_after_few_requests(
     registry.login = TokenLogin()
 
     with pytest.raises(Denied):
-        open_repository("new/app:1").start_upload(LAYER)
+        open_repository("new/app:1").uploads.start(LAYER)
 
     assert registry.count("POST") == 3
 
@@ -220,7 +220,7 @@ def test_B13_a_challenge_comes_for_writing_alone(
         Refuse(401, headers={"WWW-Authenticate": f'Bearer realm="{registry.url}/token",service="simulator"'}),
     )
 
-    open_repository().start_upload(LAYER)
+    open_repository().uploads.start(LAYER)
 
     assert registry.count("POST") == 2
 
@@ -297,7 +297,7 @@ def test_D6_a_mount_may_do_without_a_token_for_two_repositories(
     assert repository.find_blob(LAYER) is None  # the registry has asked for a login once
 
     for _ in range(3):
-        assert repository.mount(LAYER, "team/app") is None
+        assert repository.uploads.mount(LAYER, "team/app") is None
 
     assert registry.count("GET", "/token.*scope=.*scope=") == 1
     assert registry.count("POST", "mount=") == 3

@@ -232,14 +232,14 @@ def test_an_old_login_that_is_answered_with_403_is_looked_up_again(operator: Ope
     repository.fetch_manifest("1")
     layer = images.layer(1000)
     blob = Descriptor("x", parse_digest(layer.digest), 1000)
-    session = repository.start_upload(blob.digest)
+    session = repository.uploads.start(blob.digest)
 
     registry.login = login_of("alice", tokens=tokens)
     registry.tokens.clear()
     operator.write({host: "alice"})
     with pytest.raises(Unavailable, match="token-expired"):  # it is sent again from its start
-        repository.upload_blob(session, blob, [memoryview(layer.content)])
-    repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(layer.content)])
+        repository.uploads.upload(session, blob, [memoryview(layer.content)])
+    repository.uploads.upload(repository.uploads.start(blob.digest), blob, [memoryview(layer.content)])
     repository.fetch_manifest("1")
 
     assert operator.users() == ["file", "alice"]
@@ -319,7 +319,7 @@ def test_a_registry_that_hides_takes_uploads_with_a_login(operator: Operator) ->
     blob = Descriptor("x", parse_digest(layer.digest), 1000)
 
     assert repository.find_blob(blob.digest) is None
-    repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(layer.content)])
+    repository.uploads.upload(repository.uploads.start(blob.digest), blob, [memoryview(layer.content)])
 
     assert registry.store.find_blob("new/app", layer.digest) == layer.content
     assert registry.count("GET", "^/v2/$") == 1
@@ -467,14 +467,14 @@ def test_B16_a_login_that_was_changed_opens_uploads_as_well(operator: Operator) 
     repository = operator.client().repository(image, None, Cancellation())
     layer = images.layer(1000)
     blob = Descriptor("x", parse_digest(layer.digest), 1000)
-    session = repository.start_upload(blob.digest)
+    session = repository.uploads.start(blob.digest)
 
     operator.registry.login = TokenLogin({"alice": USERS["alice"]}, anonymous=False)
     operator.registry.tokens.clear()
     operator.write({host: "alice"})
     with pytest.raises(Unavailable, match="token-expired"):
-        repository.upload_blob(session, blob, [memoryview(layer.content)])
-    repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(layer.content)])
+        repository.uploads.upload(session, blob, [memoryview(layer.content)])
+    repository.uploads.upload(repository.uploads.start(blob.digest), blob, [memoryview(layer.content)])
 
     assert operator.registry.store.find_blob("team/app", layer.digest) == layer.content
 

@@ -4,7 +4,7 @@
 import pytest
 
 from controller.registry.http.urls import parse_url
-from controller.registry.oci.uploads import closing_url, session_url
+from controller.registry.oci.upload_urls import closing_url, session_url
 from reconcile.errors import Invalid
 from reconcile.references import parse_digest
 

@@ -160,7 +160,8 @@ def in_parallel(
 ) -> list[ResultT]:
     """Apply a function to many items in a bounded number of threads, and return the results in order.
 
-    The first error cancels the cancellation, which stops the other threads at once, and is raised.
+    The first error is raised; where several threads work, it cancels the cancellation first, which stops the
+    others at once.
 
     Args:
         function: Applied to each item.

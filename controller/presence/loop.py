@@ -226,7 +226,7 @@ class PresenceLoop:
             try:
                 seconds = await self._follow(cache_guid)
             except DockerCacheError as error:
-                seconds = self._suspects.back_off(cache_guid)
+                self._suspects.back_off(cache_guid)
                 log.debug("failed-to-look-for-copy", cache_guid=cache_guid, error=str(error))
                 continue
             except BaseException:

@@ -266,10 +266,7 @@ def test_one_that_is_not_restored_after_all_is_not_called_migrated_for_what_runs
     run.patch(is_patched=True)
     run.bbs.loses_stops = True
     run.goes(run.owner_starts_anew, run.step)
-    run.is_restore_requested = True
-    run.goes(run.step_without_an_answer)
-    assert run.row is not None
-    assert (run.row.phase, run.row.goal) == (Phase.REMOVING, Goal.SOURCE)
+    run.turns_back_without_an_answer()
 
     run.comes_to_rest()
 

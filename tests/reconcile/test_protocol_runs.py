@@ -156,6 +156,13 @@ class Run(App):
     def steps(self, count: int) -> None:
         self.goes(*[self.step] * count)
 
+    def turns_back_without_an_answer(self) -> None:
+        """Let an operator restore the app, and lose the answer to its removal."""
+        self.is_restore_requested = True
+        self.goes(self.step_without_an_answer)
+        assert self.row is not None
+        assert (self.row.phase, self.row.goal) == (Phase.REMOVING, Goal.SOURCE)
+
     def passes(self, rounds: int = 1) -> None:
         """Let cells work, time pass and the program take what steps there are, some times."""
         for _ in range(rounds):
@@ -371,10 +378,7 @@ def test_an_app_that_is_not_restored_after_all_is_called_migrated_once_it_runs_f
     run.bbs.loses_stops = True
     while run.row is not None and run.row.phase is not Phase.STARTING:
         run.goes(run.step, lambda: run.time_passes(0.3))
-    run.is_restore_requested = True
-    run.goes(run.step_without_an_answer)
-    assert run.row is not None
-    assert (run.row.phase, run.row.goal) == (Phase.REMOVING, Goal.SOURCE)
+    run.turns_back_without_an_answer()
 
     run.comes_to_rest()
 

@@ -1,6 +1,7 @@
-"""Saves what an LRP came from as soon as a pass finds it, so that it can go back there.
+"""Saves what a pass finds out about where an LRP came from.
 
-That is the binding of the staging that it is of, and the source of one that its owner desired from its copy.
+Its binding says by which staging it counts as staged. Its original source is where an LRP goes back to that
+Cloud Controller has desired from its copy.
 """
 
 from contextlib import suppress
@@ -27,7 +28,9 @@ async def keep_binding(observed: Observed, sources: PassSources) -> None:
 async def keep_source(observed: Observed, sources: PassSources) -> Observed:
     """Save the source of an LRP that Cloud Controller desired from its copy, before its login is changed.
 
-    What is read back is what an LRP can go back to: without a journal key its login is not kept.
+    Returns:
+        The observation with the source as it is read back, which is what the LRP can go back to: without a
+        journal key its login is not kept.
     """
     source = observed.original_source
     if source is None or not observed.is_source_found:

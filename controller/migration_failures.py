@@ -26,7 +26,7 @@ log = structlog.get_logger(scope="reconciler")
 
 
 class MigrationFailures:
-    """The failures in a row of all migrations, and of each organization and copy.
+    """The failures in a row of all migrations, and of each organization, copy and pair of them.
 
     Args:
         closed: The circuit breaker of all migrations, as it is when the process starts.
@@ -64,7 +64,7 @@ class MigrationFailures:
         return tuple(replace(each, met_no_pulls=self._met_no_pulls) for each in self._breakers.failures)
 
     def restore(self, records: Sequence[FailureRecord]) -> None:
-        """Count failures of an earlier process, before any migration starts."""
+        """Count failures of an earlier process, and none of before; called before any migration starts."""
         self._breakers.restore(records)
         self._met_no_pulls = self._awaits_pulls = any(record.met_no_pulls for record in records)
         self._note_change()
@@ -77,10 +77,10 @@ class MigrationFailures:
         self._close()
 
     def note_proven_cells(self, *, is_mended: bool) -> bool:
-        """Note that cells are known to pull, and return whether LRPs wait for failures no more.
+        """Note that cells are known to pull, and return whether this has closed circuit breakers.
 
         Args:
-            is_mended: Whether migrations had failed since cells could not pull; these failures count no more.
+            is_mended: Whether migrations had failed since cells could not pull; then what is open is closed.
         """
         is_mended, self._awaits_pulls = is_mended or self._awaits_pulls, False
         if not is_mended or not (self.whole.is_open or self.set_aside):
@@ -129,7 +129,10 @@ class MigrationFailures:
         self._not_healthy.discard(key)
 
     def note_outcome(self, key: ProcessGuid, subject: MigrationSubject, outcome: Outcome, now: float) -> bool:
-        """Note how a pass over an LRP has ended its migration, if it has, and return whether it succeeded."""
+        """Count what a pass says of a migration to a copy, and return whether the LRP was migrated.
+
+        One that waits behind its bridge since it is not healthy counts as failed, once.
+        """
         ended = outcome.ended
         if outcome.reason is Reason.NOT_HEALTHY_BRIDGE_KEPT:
             if key not in self._not_healthy:

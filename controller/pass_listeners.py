@@ -15,7 +15,7 @@ from reconcile.references import CacheGuid, CacheRepositories
 
 
 class PassListeners:
-    """Those that are told of passes; each is called in the pass itself, and must not block.
+    """Those whom the reconciler tells of its passes; they are called in its loop, and must not block.
 
     Args:
         cache: The names of copies.
@@ -49,7 +49,7 @@ class PassListeners:
             listener(lrp.app_guid, lrp.metric_tags)
 
     def note_begin(self, action: BeginMigration) -> None:
-        """Tell of a migration that a pass has begun."""
+        """Tell of a migration that a pass has begun, and not ended at once."""
         begun = MigrationBegun(
             image=image_of(action.lrp),
             process_type=_process_type_of(action.lrp),
@@ -61,7 +61,7 @@ class PassListeners:
         self._tell_developers(action.lrp, begun)
 
     def note_end(self, outcome: Outcome) -> None:
-        """Tell how a migration has ended, once the LRP's record says it as well; nothing if none has."""
+        """Count the end of a migration, once the LRP's record shows it, and tell of it; nothing for none."""
         ended, reason = outcome.ended, outcome.reason
         if ended is None:
             return

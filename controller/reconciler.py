@@ -77,7 +77,7 @@ class Reconciler:
         )
         """Whether migrations may start."""
         self.listeners = PassListeners(rules.cache, process)
-        """Are told what passes came to."""
+        """Are told what passes came to, and which migrations they began and ended."""
         self._migration_log = MigrationLog(rules.cache, process.clock)
         process.metrics.lrps.outdated_logins.set_function(lambda: self.gate.logins.outdated)
 

@@ -160,8 +160,8 @@ def in_parallel(
 ) -> list[ResultT]:
     """Apply a function to many items in a bounded number of threads, and return the results in order.
 
-    The first error is raised; where several threads work, it cancels the cancellation first, which stops the
-    others at once.
+    The first error but `Stopped` is raised; where several threads work, it cancels the cancellation first,
+    which stops the others at once.
 
     Args:
         function: Applied to each item.

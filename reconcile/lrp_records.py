@@ -15,7 +15,7 @@ UNREMARKABLE = frozenset({Reason.NOT_DOCKER, Reason.ALREADY_CACHED, Reason.OTHER
 
 
 def record_to_save(observed: Observed, outcome: Outcome) -> LrpRecord | None:
-    """Return the record of an LRP after a pass; None when there is nothing to save.
+    """Return the record of an LRP after a pass; None if it says nothing new, or nothing worth a first record.
 
     The record of an LRP that is gone stays until a sweep deletes it: it counts how often the LRP's owner
     has reverted a migration, also by deleting the LRP in between.
@@ -51,7 +51,7 @@ def _record_after(observed: Observed, outcome: Outcome) -> LrpRecord | None:
 
 
 def _record_before(observed: Observed) -> LrpRecord | None:
-    """Return the record of an LRP, without its rounds when an operator wants another attempt since."""
+    """Return the record of an LRP, with 0 rounds if an operator has asked for another attempt since."""
     before, order = observed.record, observed.order
     if before is not None and order is not None and before.updated_at < min(order.since, observed.now):
         return replace(before, rounds=0)
@@ -59,6 +59,7 @@ def _record_before(observed: Observed) -> LrpRecord | None:
 
 
 def _lrp_of(observed: Observed) -> DesiredLrp | None:
+    """Return the LRP as it is desired, or as it was before its migration removed it."""
     migration = observed.migration
     return observed.lrp or (None if migration is None else migration.original)
 
@@ -71,5 +72,5 @@ def _left_copy(observed: Observed, outcome: Outcome) -> CacheGuid | None:
 
 
 def _is_old(record: LrpRecord, now: float) -> bool:
-    """Whether a record is from before the source of its LRP was last asked."""
+    """Whether a record is so old, or by a clock so wrong, that this pass has asked the source anew."""
     return not 0 <= now - record.updated_at < ASK_SOURCE_AGAIN

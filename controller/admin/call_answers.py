@@ -21,17 +21,18 @@ _LONG = frozenset({"Apply", "Evict", "Rebuild", "Restore", "RestoreBackup", "Ver
 """The calls that may take long: they are noted in the audit when they begin, too."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
+"""The context of one call."""
 
 
 class CallAnswers:
-    """What is alike in the answers to all calls; each is a block in which a call does its work."""
+    """What all calls have in common: blocks of the context managers in which a call does its work."""
 
     def __init__(self, served: ServedDependencies) -> None:
         self._served = served
 
     @asynccontextmanager
     async def changing(self, context: Context, call: str, arguments: Arguments) -> AsyncIterator[None]:
-        """Answer a call that changes something, and note the call with its outcome in the audit.
+        """Answer a call that changes something, as `answering` does, and note its outcome in the audit.
 
         A long call is also noted when it begins, since a daemon that is killed notes no outcome.
         """

@@ -1,4 +1,4 @@
-"""Reads the requests by which a plan comes that is to be applied, and the one that stops it."""
+"""Reads the requests of a call that applies a plan: the plan first, and then what asks to stop."""
 
 import asyncio
 from collections.abc import AsyncIterator

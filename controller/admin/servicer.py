@@ -110,10 +110,7 @@ class Servicer(AdminServicer):
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncIterator[pb.Job]:
         """Send jobs at once, and each again whenever it changes."""
         wanted = tuple(map(JobId, request.job_ids))
-        async with (
-            self._answering(context),
-            aclosing(queries.watch_jobs(self._dependencies, wanted)) as jobs,
-        ):
+        async with self._answering(context), aclosing(queries.watch_jobs(self._dependencies, wanted)) as jobs:
             async for job in jobs:
                 yield job
 

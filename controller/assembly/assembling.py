@@ -161,15 +161,13 @@ def assemble(
         placements,
         cacher,
         listeners,
-        reconciler.gate,
+        reconciler.gate.failures,
+        reconciler.listeners,
         cells,
         presence,
         verifier,
         mode,
         health,
-        reconciler.listeners.of_ends,
-        reconciler.listeners.of_recoveries,
-        reconciler.listeners.of_failing_former,
     )
     droplets = assemble_droplets(config, opened, rules, parts)
     reconciler.listeners.of_tags.append(tags.note)

@@ -1,6 +1,5 @@
 """Builds the loops that reconcile droplets, where a Cloud Controller is configured, and what wakes them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from controller.admin.droplets import AdminDroplets, LeftDroplets
@@ -20,14 +19,12 @@ from controller.droplets import (
 from controller.health_loop import HealthLoop
 from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
-from controller.migration_gate import MigrationGate
+from controller.migration_failures import MigrationFailures
+from controller.pass_listeners import PassListeners
 from controller.presence import PresenceLoop
 from controller.reachability import NullMode, Reachability
 from controller.verifier import CopyVerifier
-from reconcile.lrps import AppGuid
 from reconcile.observed import Rules
-from reconcile.reasons import Reason
-from reconcile.references import CacheGuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +36,13 @@ class DropletParts:
     placements: AppPlacements
     cacher: Cacher
     listeners: JobListeners
-    gate: MigrationGate
+    failures: MigrationFailures
+    listeners_of_passes: PassListeners
     cells: CanaryLoop | UnaskedCells
     presence: PresenceLoop
     verifier: CopyVerifier
     mode: Reachability | NullMode
     health: HealthLoop
-    ends: list[Callable[[AppGuid, Reason], None]]
-    recoveries: list[Callable[[AppGuid], None]]
-    failing_former: list[Callable[[AppGuid, CacheGuid, str], None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,7 @@ def assemble_droplets(
         lrps=opened.bbs,
         obstacles=DropletObstacles(
             registry=opened.health,
-            breakers=parts.gate.failures,
+            breakers=parts.failures,
             pulls=pulls,
             lrps=store.records,
             placements=parts.placements,
@@ -97,9 +92,10 @@ def assemble_droplets(
     parts.presence.of_copies.append(droplets.look_at_copy)
     parts.health.of_served_pulls.append(droplets.look_at_waiting)
     pulls.listen(droplets.look_at_waiting)
-    parts.ends.append(droplets.migration_ended)
-    parts.recoveries.append(droplets.copy_works_again)
-    parts.failing_former.append(droplets.former_copy_failed)
+    passes = parts.listeners_of_passes
+    passes.of_ends.append(droplets.migration_ended)
+    passes.of_recoveries.append(droplets.copy_works_again)
+    passes.of_failing_former.append(droplets.former_copy_failed)
     opened.control.of_pins.append(droplets.look_at_app)
     opened.control.of_resumption.append(droplets.look_at_all)
     if isinstance(parts.mode, Reachability):

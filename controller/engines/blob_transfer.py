@@ -315,9 +315,9 @@ class BlobTransfer:
                     status.session, checked.blob, pieces, offset=status.offset, call=status.call
                 )
             else:
-                PartedUpload(self._target, checked.blob, most=most, moved=upload.sessions.append).send(
-                    status, read_from
-                )
+                PartedUpload(
+                    self._target.uploads, checked.blob, most=most, moved=upload.sessions.append
+                ).send(status, read_from)
         except BaseException:
             self._meter.correct_transferred(-transferred)
             raise

@@ -17,7 +17,7 @@ from hack.grafana.document import DASHBOARD, grafana_document, grafana_json
 from hack.grafana.faults import FAULTS
 from hack.grafana.meeting import meet
 from hack.grafana.prometheus import Prometheus
-from hack.grafana.text import RangeQueries, show
+from hack.grafana.text import PanelQueries, show
 from tests import databases
 
 
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _show(arguments: argparse.Namespace) -> None:
     prometheus = Prometheus(arguments.url)
-    queries = RangeQueries(prometheus, arguments.job, time.time(), arguments.since)
+    queries = PanelQueries(prometheus, arguments.job, time.time(), arguments.since)
     print(show(grafana_document(read_description()), queries, rows=arguments.row))
     prometheus.close()
 

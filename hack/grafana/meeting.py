@@ -14,7 +14,7 @@ from hack.grafana.document import grafana_document
 from hack.grafana.faults import FAULTS
 from hack.grafana.prometheus import Prometheus
 from hack.grafana.scene import open_scene
-from hack.grafana.text import RangeQueries, show
+from hack.grafana.text import PanelQueries, show
 
 SETTLES = 18.0
 """Seconds in which what follows from a fault shows as well: some gauges are computed every 15 s."""
@@ -47,5 +47,5 @@ async def meet(directory: Path, names: Sequence[str], report: Callable[[str], No
 
 def _shown(prometheus: Prometheus, rows: Sequence[str], begun: float) -> str:
     document, now = grafana_document(read_description()), time.time()
-    queries = RangeQueries(prometheus, JOB, now, max(20.0, now - begun + 5.0))
+    queries = PanelQueries(prometheus, JOB, now, max(20.0, now - begun + 5.0))
     return show(document, queries, rows=(document["panels"][0]["title"], *rows) if rows else ())

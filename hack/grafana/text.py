@@ -31,7 +31,7 @@ class Answers(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RangeQueries:
+class PanelQueries:
     """What Prometheus is asked about: one job, for so many seconds, until one moment."""
 
     prometheus: Answers
@@ -71,7 +71,7 @@ class RangeQueries:
         return expr
 
 
-def show(document: Mapping[str, Any], queries: RangeQueries, *, rows: Sequence[str] = ()) -> str:
+def show(document: Mapping[str, Any], queries: PanelQueries, *, rows: Sequence[str] = ()) -> str:
     """Show rows of the dashboard, all of them if none is named by its first words."""
     lines, is_shown = list[str](), False
     for panel in document["panels"]:
@@ -84,7 +84,7 @@ def show(document: Mapping[str, Any], queries: RangeQueries, *, rows: Sequence[s
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _panel(panel: Mapping[str, Any], queries: RangeQueries) -> Iterator[str]:
+def _panel(panel: Mapping[str, Any], queries: PanelQueries) -> Iterator[str]:
     drawn = list(_DRAWN[panel["type"]](panel, queries))
     empty = panel["fieldConfig"]["defaults"].get("noValue", "No data")
     match drawn:
@@ -97,7 +97,7 @@ def _panel(panel: Mapping[str, Any], queries: RangeQueries) -> Iterator[str]:
             yield from drawn
 
 
-def _numbers(panel: Mapping[str, Any], queries: RangeQueries) -> Iterator[str]:
+def _numbers(panel: Mapping[str, Any], queries: PanelQueries) -> Iterator[str]:
     found = [
         (_name(target, series), _shown(panel["fieldConfig"]["defaults"], series.last))
         for target in panel["targets"]
@@ -109,7 +109,7 @@ def _numbers(panel: Mapping[str, Any], queries: RangeQueries) -> Iterator[str]:
     yield found[0][1] if alone else " · ".join(f"{name} {value}" for name, value in found)
 
 
-def _lines(panel: Mapping[str, Any], queries: RangeQueries) -> Iterator[str]:
+def _lines(panel: Mapping[str, Any], queries: PanelQueries) -> Iterator[str]:
     defaults = panel["fieldConfig"]["defaults"]
     found = [
         (_name(target, series), series) for target in panel["targets"] for series in queries.over_time(target)
@@ -130,21 +130,21 @@ def _level(value: float, highest: float) -> int:
     return max(1, round(min(1.0, value / highest) * (len(_LEVELS) - 1)))
 
 
-def _strip(series: Series, queries: RangeQueries, mark: Callable[[float], str]) -> str:
+def _strip(series: Series, queries: PanelQueries, mark: Callable[[float], str]) -> str:
     marks = [" "] * queries.marks
     for at, value in series.points:
         marks[queries.place_of(at)] = mark(value)
     return f"|{''.join(marks)}|"
 
 
-def _history(panel: Mapping[str, Any], queries: RangeQueries) -> Iterator[str]:
+def _history(panel: Mapping[str, Any], queries: PanelQueries) -> Iterator[str]:
     for target in panel["targets"]:
         for series in queries.over_time(target):
             drawn = _strip(series, queries, lambda value: "▒█"[value > 1])
             yield f"  {drawn}  {_name(target, series)}"
 
 
-def _table(panel: Mapping[str, Any], queries: RangeQueries) -> Iterator[str]:
+def _table(panel: Mapping[str, Any], queries: PanelQueries) -> Iterator[str]:
     """Merge the rows of all queries by their labels, as Grafana's transformation does."""
     rows = dict[tuple[tuple[str, str], ...], dict[str, str]]()
     values = dict[tuple[tuple[str, str], ...], float]()
@@ -185,7 +185,7 @@ def _aligned(rows: list[list[str]]) -> Iterator[str]:
             yield f"  {'  '.join(parts)}".rstrip()
 
 
-_DRAWN: Mapping[str, Callable[[Mapping[str, Any], RangeQueries], Iterator[str]]] = {
+_DRAWN: Mapping[str, Callable[[Mapping[str, Any], PanelQueries], Iterator[str]]] = {
     "stat": _numbers,
     "bargauge": _numbers,
     "timeseries": _lines,

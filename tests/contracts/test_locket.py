@@ -128,8 +128,8 @@ class LocketContract:
         assert (holder.owner, holder.note) == ("route-emitter", None)
 
     async def test_a_stranger_is_refused(self, scene: Scene, tmp_path: Path) -> None:
-        stranger = await asyncio.to_thread(lambda: Authority(tmp_path).client("stranger"))
-        tls = MutualTls(scene.target.tls.ca_cert_file, stranger.certificate, stranger.key)
+        foreign = await asyncio.to_thread(lambda: Authority(tmp_path).client("foreign"))
+        tls = MutualTls(scene.target.tls.ca_cert_file, foreign.certificate, foreign.key)
 
         async with open_locket(scene.target.address, tls, KEEP_ALIVE) as client:
             with pytest.raises(Unavailable):

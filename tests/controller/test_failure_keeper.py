@@ -1,4 +1,4 @@
-"""Failures of migrations count in the next process, whatever the store says meanwhile."""
+"""Failures of failures count in the next process, whatever the store says meanwhile."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -41,8 +41,8 @@ class Store:
 
 
 @dataclass
-class Migrations:
-    """Counts failures as the gate does."""
+class Failures:
+    """Counts failures as MigrationFailures does."""
 
     breakers: CircuitBreakers = field(default_factory=lambda: CircuitBreakers(CircuitBreaker(2, 60.0)))
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,76 +71,76 @@ async def running(keeper: FailureKeeper) -> AsyncIterator[None]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def restarted(store: Store) -> Migrations:
-    migrations = Migrations()
-    await FailureKeeper(migrations, store).load()
-    return migrations
+async def restarted(store: Store) -> Failures:
+    failures = Failures()
+    await FailureKeeper(failures, store).load()
+    return failures
 
 
 async def test_a_later_process_finds_the_circuit_breaker_open() -> None:
-    store, migrations = Store(), Migrations()
-    async with running(FailureKeeper(migrations, store)):
-        migrations.fail(1)
-        migrations.fail(2)
+    store, failures = Store(), Failures()
+    async with running(FailureKeeper(failures, store)):
+        failures.fail(1)
+        failures.fail(2)
         await asyncio.sleep(1)
 
     later = await restarted(store)
     assert later.breakers.whole.is_open
-    assert later.breakers.whole.retry_at == migrations.breakers.whole.retry_at
-    assert later.records == migrations.records
+    assert later.breakers.whole.retry_at == failures.breakers.whole.retry_at
+    assert later.records == failures.records
 
 
 async def test_what_is_set_aside_stays_so_in_the_same_order() -> None:
-    store, migrations = Store(), Migrations()
-    async with running(FailureKeeper(migrations, store)):
+    store, failures = Store(), Failures()
+    async with running(FailureKeeper(failures, store)):
         for number, image in [(1, "bad"), (2, "bad"), (3, "worse"), (1, "worse")]:
-            migrations.fail(number, image)
+            failures.fail(number, image)
             await asyncio.sleep(1)
 
     later = await restarted(store)
     assert {each.image for each in later.breakers.set_aside} >= {"bad", "worse"}
-    assert later.breakers.set_aside == migrations.breakers.set_aside
+    assert later.breakers.set_aside == failures.breakers.set_aside
     assert later.breakers.set_aside_for(subject(9, "bad"), NOW) is not None
     assert later.breakers.set_aside_for(subject(9, "good"), NOW) is None
 
 
 async def test_a_success_or_a_reset_closes_it_for_later_processes_too() -> None:
-    store, migrations = Store(), Migrations()
-    async with running(FailureKeeper(migrations, store)):
-        migrations.fail(1)
-        migrations.fail(2)
+    store, failures = Store(), Failures()
+    async with running(FailureKeeper(failures, store)):
+        failures.fail(1)
+        failures.fail(2)
         await asyncio.sleep(1)
-        migrations.succeed(1)
+        failures.succeed(1)
         await asyncio.sleep(1)
         assert not (await restarted(store)).breakers.whole.is_open
         assert store.kept
 
-        migrations.breakers.close_all()
-        migrations.changed.set()
+        failures.breakers.close_all()
+        failures.changed.set()
         await asyncio.sleep(1)
     assert store.kept == {}
 
 
 async def test_only_what_has_changed_is_written() -> None:
-    store, migrations = Store(), Migrations()
-    keeper = FailureKeeper(migrations, store)
-    migrations.fail(1)
+    store, failures = Store(), Failures()
+    keeper = FailureKeeper(failures, store)
+    failures.fail(1)
     await keeper.save()
-    migrations.breakers.started(subject(1))
+    failures.breakers.started(subject(1))
     await keeper.save()
-    migrations.fail(2)
+    failures.fail(2)
     await keeper.save()
 
-    assert store.written == [(4, 0), (4, 0)], "all migrations and three scopes of the one that failed"
+    assert store.written == [(4, 0), (4, 0)], "all failures and three scopes of the one that failed"
 
 
 async def test_a_failure_waits_while_the_store_takes_nothing() -> None:
-    store, migrations = Store(is_away=True), Migrations()
-    async with running(FailureKeeper(migrations, store)):
-        migrations.fail(1)
+    store, failures = Store(is_away=True), Failures()
+    async with running(FailureKeeper(failures, store)):
+        failures.fail(1)
         await asyncio.sleep(100)
         assert 3 < len(store.written) < 20
         store.is_away = False
         await asyncio.sleep(100)
 
-    assert (await restarted(store)).records == migrations.records
+    assert (await restarted(store)).records == failures.records

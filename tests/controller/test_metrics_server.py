@@ -176,9 +176,9 @@ def test_a_scraper_with_a_certificate_of_the_authority_reads_over_tls(certificat
 def test_nobody_else_reads_over_tls(certificates: Certificates) -> None:
     without = ssl.create_default_context(cafile=str(certificates.own.certificate))
     with serve_metrics(Metrics(), "127.0.0.1:0", certificates.follow()) as port:
-        for stranger in (certificates.scraper(certificates.foreign), without, None):
+        for refused in (certificates.scraper(certificates.foreign), without, None):
             with pytest.raises((OSError, http.client.HTTPException)):
-                scrape(port, stranger)
+                scrape(port, refused)
 
         assert "docker_cache_lock_held" in scrape(port, certificates.scraper(certificates.own))
 

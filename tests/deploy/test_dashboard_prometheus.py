@@ -11,7 +11,7 @@ from hack.alerts import JOB, RULES
 from hack.grafana.description import read_description
 from hack.grafana.document import grafana_document
 from hack.grafana.prometheus import Prometheus, QueryFailed, is_installed, run_prometheus
-from hack.grafana.text import RangeQueries, show
+from hack.grafana.text import PanelQueries, show
 from tests.contracts.distribution import free_port
 
 pytestmark = pytest.mark.usefixtures("servers")
@@ -35,7 +35,7 @@ def test_it_evaluates_every_query_and_says_that_nobody_answers(prometheus: Prome
     with pytest.raises(QueryFailed, match="parse error"):
         prometheus.ask("up{", time.time())
 
-    text = show(grafana_document(read_description()), RangeQueries(prometheus, JOB, time.time(), 20.0))
+    text = show(grafana_document(read_description()), PanelQueries(prometheus, JOB, time.time(), 20.0))
 
     assert "Are they safe?: [purple] Nobody knows" in text
     assert "[red] critical  No instance of the daemon" in text

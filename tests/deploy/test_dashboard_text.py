@@ -7,7 +7,7 @@ import pytest
 from hack.grafana.description import Dashboard
 from hack.grafana.document import grafana_document
 from hack.grafana.prometheus import Series
-from hack.grafana.text import RangeQueries, show
+from hack.grafana.text import PanelQueries, show
 
 NOW = 1_000.0
 Labelled = Sequence[tuple[Mapping[str, str], float]]
@@ -46,7 +46,7 @@ def shown(answer: Callable[[str], Labelled], **panel: object) -> list[str]:
             "row": [{"title": "Row", "panel": [described]}],
         }
     )
-    text = show(grafana_document(dashboard), RangeQueries(Recorded(answer), "docker-cache", NOW, 8.0))
+    text = show(grafana_document(dashboard), PanelQueries(Recorded(answer), "docker-cache", NOW, 8.0))
     title, *lines = text.splitlines()
     assert title == "== Row =="
     return lines

@@ -61,8 +61,9 @@ class Puller:
     """Pulls into one cell's store.
 
     Args:
-        access: How registries are asked; None means that nothing is pulled.
+        access: How registries are asked.
         store: The cell's layers.
+        is_real: Whether registries are asked at all, or each pull succeeds without bytes.
     """
 
     def __init__(self, access: RegistryAccess, store: LayerStore, *, is_real: bool = True) -> None:

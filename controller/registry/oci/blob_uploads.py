@@ -30,6 +30,8 @@ _CANCEL_TIME = 2.0
 class BlobUploads:
     """The uploads to one repository.
 
+    The session that calls name is an upload session of the registry, by its URL.
+
     Attributes:
         least_chunk: Bytes that each part of an upload but the last must have, as the registry has stated with
             the latest upload session; 0 where it has stated nothing.
@@ -134,7 +136,7 @@ class BlobUploads:
     def _upload_error(
         self, response: Response, subject: str, *, refused: str | None, call: RegistryCall
     ) -> DockerCacheError:
-        """Return the error of an upload that was refused, and which of them the same upload may get over."""
+        """Return the error of a refused upload; Unavailable if the same upload may succeed later."""
         error = self._session.error(response, subject, call)
         if response.status == 413:
             return UploadTooLarge(
@@ -164,6 +166,7 @@ class BlobUploads:
 
         Raises:
             Unavailable: `token-expired` or `upload-failed` when the upload may be resumed.
+            UploadTooLarge: It may succeed in smaller parts.
         """
         subject = self._session.subject(str(blob.digest))
         headers = {

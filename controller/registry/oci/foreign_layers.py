@@ -23,7 +23,7 @@ def read_foreign(repository: Repository, blob: Descriptor, buffer: memoryview) -
     def opened(text: str, offset: int) -> Response:
         headers = {"Range": f"bytes={offset}-{blob.size - 1}"} if offset else {}
         request = Request("GET", parse_url(text), headers, is_urgent=offset > 0, is_blob=True, may_leave=True)
-        response = session.send_to_foreign_host(request)
+        response = session.send_to_url_of_image(request)
         try:
             if offset and response.status != 200:
                 check_part(response, blob, offset, subject)

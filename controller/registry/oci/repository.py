@@ -39,9 +39,6 @@ from reconcile.references import Digest, parse_digest
 _MANIFEST_HEADERS = {"Accept": ACCEPT}
 _STORED = frozenset({200, 201, 202, 204})
 _DELETED = frozenset({200, 202, 204})
-_CANCEL_TIME = 2.0
-"""Seconds for each request that cancels an upload."""
-
 _REDIRECTED_HEAD = frozenset({400, 403, 405})
 _DIGESTS = re.compile(rb"sha256:[0-9a-f]{64}(?![0-9a-f])|sha512:[0-9a-f]{128}(?![0-9a-f])")
 
@@ -64,7 +61,7 @@ class Repository:
     Attributes:
         session: Its requests.
         image: The image that it was opened for.
-        uploads: Blobs are written by it.
+        uploads: Writes blobs to the repository.
     """
 
     def __init__(self, session: Session) -> None:

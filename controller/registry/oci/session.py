@@ -247,7 +247,7 @@ class Session:
             request = replace(request, url=write_target(response, request, self._context))
         return self.send_once(request, header)
 
-    def send_to_foreign_host(self, request: Request) -> Response:
+    def send_to_url_of_image(self, request: Request) -> Response:
         """Send a request whose URL somebody wrote into an image: to a named host, or to any public one.
 
         It has no login, and nothing else of this session's registry unless the operator named the host.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from controller.registry.http.urls import Url
+from controller.registry.oci.blob_uploads import BlobUploads
 from controller.registry.oci.manifests import Descriptor
-from controller.registry.oci.repository import Repository
 from controller.registry.oci.results import Repeatable, UploadStatus
 
 _MIB = 1024 * 1024
@@ -79,16 +79,16 @@ class PartedUpload:
     """An upload in several requests.
 
     Args:
-        repository: Where the blob is uploaded to.
+        uploads: Of the repository to which the blob is uploaded.
         blob: What is uploaded.
         most: Bytes of each part but the last, which may be shorter.
         moved: Told where the upload continues, after each part.
     """
 
     def __init__(
-        self, repository: Repository, blob: Descriptor, *, most: int, moved: Callable[[Url], None]
+        self, uploads: BlobUploads, blob: Descriptor, *, most: int, moved: Callable[[Url], None]
     ) -> None:
-        self._repository, self._blob, self._most, self._moved = repository, blob, most, moved
+        self._uploads, self._blob, self._most, self._moved = uploads, blob, most, moved
 
     def send(self, status: UploadStatus, read_from: BlobBytes) -> None:
         """Send the bytes of the blob from where an upload stands, and complete it with the last part."""
@@ -98,10 +98,8 @@ class PartedUpload:
             rest = _Bytes(read_from, offset)
             while self._blob.size - offset > most:
                 part = Repeatable(partial(rest.take, offset, most))
-                session = self._repository.uploads.append(
-                    session, self._blob, part, offset=offset, length=most
-                )
+                session = self._uploads.append(session, self._blob, part, offset=offset, length=most)
                 self._moved(session)
                 offset += most
             pieces = Repeatable(partial(rest.take, offset, self._blob.size - offset))
-        self._repository.uploads.upload(session, self._blob, pieces, offset=offset, call=status.call)
+        self._uploads.upload(session, self._blob, pieces, offset=offset, call=status.call)

@@ -118,11 +118,11 @@ async def test_the_real_registry_that_knows_nobody_denies(
 ) -> None:
     with run_distribution(tmp_path, login=ALICE) as real:
         settings["cache_registry"] = {"address": real.address, "plain_http": True}
-        stranger = the_one(await check_cache(settings))
+        anonymous = the_one(await check_cache(settings))
         settings["cache_registry"] |= {"username": ALICE.username, "password_file": secret(MARKER)}
         wrong = the_one(await check_cache(settings))
 
-    for found in (stranger, wrong):
+    for found in (anonymous, wrong):
         assert found.level is Level.PROBLEM
         assert found.text.startswith("pushing a test image: registry: UNAUTHORIZED: ")
         assert found.advice == "check cache_registry.username and cache_registry.password_file"

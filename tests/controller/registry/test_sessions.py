@@ -232,7 +232,7 @@ def test_a_named_host_is_trusted_by_the_registrys_authorities_and_gets_no_certif
 
         with (
             closing(Registries({home.address: settings()}, retries=AT_ONCE)) as client,
-            pytest.raises(Unavailable) as stranger,
+            pytest.raises(Unavailable) as foreign,
         ):
             read(open_at(client, home))
         hosts = (storage.address, curious.address)
@@ -241,7 +241,7 @@ def test_a_named_host_is_trusted_by_the_registrys_authorities_and_gets_no_certif
             with pytest.raises(Unavailable):
                 read(open_at(client, home))
 
-    assert stranger.value.code == ErrorCode.CERTIFICATE
+    assert foreign.value.code == ErrorCode.CERTIFICATE
     assert named == LAYER.content
     assert curious.requests == []
 

@@ -99,7 +99,7 @@ def test_connections_of_former_certificates_are_closed(world: World) -> None:
 
 
 def test_connections_with_other_files_are_not_former_ones(world: World) -> None:
-    """Another session may reach the same host as a foreign one."""
+    """Another session may reach the same host as one that is foreign to it."""
     own, system = ssl.create_default_context(), ssl.create_default_context()
     kept = world.keep(key(files=OTHER, tls=own))
 

@@ -1,5 +1,6 @@
 """Sources of apps that run are asked in turn whether their tags have moved; whoever needs an answer waits not."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -45,7 +46,9 @@ async def test_sources_are_asked_in_turn(store: Store) -> None:
         jobs = [await bench.cacher.request(each) for each in asked()]
 
         assert [job.failure.partition(":")[0] for job in jobs] == ["", ""] + ["asked-in-turn"] * 3
-        assert jobs[4].failure.endswith("it waits 10800 s")
+        assert re.search(
+            r"it waits 10[78]\d\d s$", jobs[4].failure
+        )  # three hours, but for what the test took
         assert await all_ended(bench, jobs[:2])
         assert await all_wait(bench, jobs[2:])
 

@@ -102,15 +102,21 @@ class Operators:
 
         It may just begin anew, or leave its place to another instance.
         """
-        async with asyncio.timeout(REST), open_client(*self._scene.env.admin) as client:
+        async with asyncio.timeout(REST):
             while True:
-                try:
-                    await client.resume()
-                except (Unavailable, Invalid):
-                    await asyncio.sleep(0.2)
-                else:
-                    self._scene.is_paused = False
-                    return
+                if await self._resume():
+                    break
+                await asyncio.sleep(0.2)
+        self._scene.is_paused = False
+
+    async def _resume(self) -> bool:
+        """Ask the instance that is active now; False if it does not answer, or no longer for all."""
+        try:
+            async with open_client(*self._scene.env.admin) as client:
+                await client.resume()
+        except (Unavailable, Invalid):
+            return False
+        return True
 
 
 def _is_over(_news: Row) -> bool:

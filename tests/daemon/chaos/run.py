@@ -30,10 +30,12 @@ from tests.daemon.chaos.timing import (
     LIMITS,
     PACES,
     PATIENCE,
+    PLANS,
     RARER_CUTS,
     REACHED_WITHIN,
     REQUESTS_PER_HOUR,
     REST,
+    REST_AFTER_PLAN,
     ROUND,
     SCALE,
     SOON,
@@ -169,11 +171,7 @@ class Chaos:
         await self._daemon.wait_until_up()
         if self._settings.operators or self._settings.losses:
             await self._operators.resume()
-        if self._settings.losses and not await self._comes_to_rest():
-            # A copy that failed because of a fault is tried again after minutes, unless an operator wants it.
-            self._scene.happened["plans applied in the end"] += 1
-            await self._operators.apply_all()
-        if not await self._comes_to_rest():
+        if not await self._comes_to_rest(REST) and not await self._comes_to_rest_with_plans():
             self._invariants.violations += self._unrest()
         if self._settings.cloud_controller:
             await self._rest_droplets()
@@ -210,9 +208,21 @@ class Chaos:
         if self._settings.cloud_controller and self._downtime.is_daemon_up:
             self._droplets.check(await self._operators.list_droplets() or ())
 
-    async def _comes_to_rest(self) -> bool:
+    async def _comes_to_rest_with_plans(self) -> bool:
+        """Let an operator ask for what failed because of a fault, which is tried again after minutes.
+
+        A plan is one attempt, which may fail on a busy machine: its bridge has a few seconds to start.
+        """
+        for _ in range(PLANS if self._settings.losses else 0):
+            self._scene.happened["plans applied in the end"] += 1
+            await self._operators.apply_all()
+            if await self._comes_to_rest(REST_AFTER_PLAN):
+                return True
+        return False
+
+    async def _comes_to_rest(self, seconds: float) -> bool:
         try:
-            await until(lambda: not self._unrest(), seconds=REST)
+            await until(lambda: not self._unrest(), seconds=seconds)
         except TimeoutError:
             return False
         return True

@@ -9,6 +9,12 @@ PROOF_WITHIN = 15.0
 REST = 120.0
 """Seconds in which all must have come to rest when nothing goes wrong any more."""
 
+PLANS = 4
+"""Plans in a row by which an operator asks for what failed before."""
+
+REST_AFTER_PLAN = 30.0
+"""Seconds in which all must have come to rest after such a plan; otherwise another one follows."""
+
 SOON = 20.0
 """Seconds in which droplets mostly name their copies without anybody's help."""
 

@@ -99,7 +99,7 @@ class CloudController:
     async def __aenter__(self) -> Self:
         self._callback = await self._callbacks.listen()
         if self._interval is not None:
-            self.spawn(self._sync_forever(self._interval))
+            self.spawn(self.sync_forever(self._interval))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -291,7 +291,8 @@ class CloudController:
             self.bumps += 1
         await syncs.sync_tasks(self)
 
-    async def _sync_forever(self, interval: float) -> None:
+    async def sync_forever(self, interval: float) -> None:
+        """Run the syncs at an interval in seconds, whatever the BBS answers."""
         while True:
             with contextlib.suppress(httpx.HTTPError, BbsRefused):
                 await self.sync()

@@ -21,6 +21,8 @@ TICK = 0.05
 LONGEST_TICK = 0.1
 AFTER_ANSWER = 1.0
 """Seconds that the daemon gets after the BBS, or the daemon itself, has come back."""
+MOST_OTHER_COPIES = 2
+"""How often an app may go from one copy to another before it is on its source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,9 @@ class Patience:
         claim: That an app may be called cached after its last instance from its copy has ended.
         loss: More where something that it may start from was lost, in each private registry that it was desired
             from: only a look at it tells.
+        another_copy: More for each time that it goes from its copy in one private registry to that in another,
+            where both are lost: from the former to the present one, and back before it goes to its source, which
+            may be gone.
     """
 
     down: float
@@ -45,6 +50,7 @@ class Patience:
     scaling: float
     claim: float
     loss: float = 0.0
+    another_copy: float = 0.0
 
 
 @dataclass
@@ -54,7 +60,7 @@ class _Outage:
     is_hanging: bool = False
     is_lossy: bool = False
     is_told: bool = False
-    caches: set[str] = field(default_factory=set)
+    caches: list[str] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
 
 
@@ -159,13 +165,16 @@ class Downtime:
         outage.is_hanging = outage.is_hanging or self._is_copy_slow(guid)
         outage.is_lossy = outage.is_lossy or time.monotonic() < self._loss_until
         if lrp is not None:
-            outage.caches |= {each for each in self._caches if self._is_of(lrp.root_fs, each)}
+            cache = next((each for each in self._caches if self._is_of(lrp.root_fs, each)), None)
+            if cache is not None and cache not in outage.caches[-1:]:
+                outage.caches.append(cache)
         self._describe(guid, outage)
         allowed = self._patience.down + outage.extra
+        allowed += self._patience.another_copy * min(max(0, len(outage.caches) - 1), MOST_OTHER_COPIES)
         if outage.is_hanging:
             allowed += self._patience.hanging
         if outage.is_lossy:
-            allowed += self._patience.loss * max(1, len(outage.caches))
+            allowed += self._patience.loss * max(1, len(set(outage.caches)))
         if outage.seconds / allowed > self.longest[0] / self.longest[1]:
             self.longest = (outage.seconds, allowed)
         if outage.seconds > allowed and not outage.is_told:

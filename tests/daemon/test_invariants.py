@@ -19,7 +19,7 @@ from tests.simulators.cloud_controller import App, CloudController, InProcess, R
 from tests.simulators.recipes import Image
 
 COPY = "cache.example/x"
-PATIENCE = Patience(down=5.0, hanging=3.0, call=2.0, kill=1.0, scaling=2.0, claim=3.0)
+PATIENCE = Patience(down=5.0, hanging=3.0, call=2.0, kill=1.0, scaling=2.0, claim=3.0, another_copy=1.5)
 
 
 @pytest.fixture
@@ -274,6 +274,26 @@ async def test_an_app_whose_copy_cannot_be_pulled_is_down_because_of_the_daemon(
     assert invariants.violations == ["web: down for 5.1 of 5.0 s"]
     assert "on copy, 0 CRASHED after 3 crashes by copy" in invariants.told[0]
     assert app.process_guid in invariants.told[0]
+
+
+async def test_an_app_gets_time_for_each_copy_that_it_tries_but_not_without_end(
+    env: Environment, invariants: Invariants, downtime: Downtime
+) -> None:
+    """Its copies in two private registries are lost, and it is desired from one after the other."""
+    app = await down_app(env)
+    downtime.follow_cache("former.example")
+    lrp = env.lrp(app)
+    assert lrp is not None
+    present, former = lrp.root_fs, lrp.root_fs.replace("cache.example", "former.example")
+    for rootfs in [former, present, former, present]:
+        lrp.root_fs = rootfs
+        downtime.pass_time(1.9)
+        downtime.pass_time(0.1)
+
+    assert invariants.violations == []
+    downtime.pass_time(0.1)
+
+    assert invariants.violations == ["web: down for 8.1 of 8.0 s"]
 
 
 async def test_an_app_whose_copy_an_operator_keeps_the_daemon_from_leaving_is_not_held_against_the_daemon(

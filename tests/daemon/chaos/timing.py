@@ -66,6 +66,8 @@ PATIENCE = Patience(
     scaling=2 * ROUND + 1.0,
     claim=3.0,
     loss=COPY_CHECK + 2 * ROUND + 2.0,
+    # Three crashes, the passes, the removal and the start.
+    another_copy=LIMITS["missing"] + 2.0,
 )
 
 

@@ -1,15 +1,16 @@
 """Runs blocking work in threads, and either stops or finishes the work when its caller is cancelled.
 
-`in_thread` stops the work. `to_the_end` finishes work that must not be left half done.
+`in_thread` stops the work. `to_the_end` finishes work that must not be left half done. `in_own_task` is for
+work that fails in groups.
 """
 
 import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -133,6 +134,22 @@ async def in_thread(
         if future.done() and not future.cancelled():
             future.exception()
         raise
+
+
+async def in_own_task(work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Await work in a task of its own, so that nothing can hide that the caller is cancelled.
+
+    A task group that is cancelled while one of its tasks fails raises the failure alone. A caller that goes
+    on after failures would go on then, too, and whoever has cancelled it would wait for its end for ever.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+    return task.result()
 
 
 async def to_the_end(work: Awaitable[ResultT]) -> ResultT:

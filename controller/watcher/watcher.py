@@ -7,6 +7,7 @@ import structlog
 
 from controller.backoff import backoff
 from controller.metrics.bbs import Stream
+from controller.threads import in_own_task
 from controller.watcher.dependencies import WatcherDependencies
 from controller.watcher.events import EventHandler
 from controller.watcher.staging_tasks import StagingTasks
@@ -67,7 +68,7 @@ class Watcher:
         while True:
             begun = loop.time()
             try:
-                await self._watch()
+                await in_own_task(self._watch())
             except* DockerCacheError as group:
                 error = group.exceptions[0]
                 was_stable = self.is_watching and loop.time() - begun >= STABLE_AFTER

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from controller.threads import Cancellation, Stopped, in_parallel, in_thread, to_the_end
+from controller.threads import Cancellation, Stopped, in_own_task, in_parallel, in_thread, to_the_end
 
 
 def test_results_come_in_order_whoever_ends_first() -> None:
@@ -113,3 +113,33 @@ async def test_without_a_cancellation_its_result_or_its_error_is_that_of_the_wor
     assert await to_the_end(asyncio.sleep(0, 7)) == 7
     with pytest.raises(ValueError, match="told"):
         await to_the_end(fail())
+
+
+async def test_work_in_a_task_of_its_own_that_fails_does_not_hide_that_its_caller_is_cancelled() -> None:
+    """A task group raises the failure alone, where one of its tasks fails while it is cancelled."""
+
+    async def fail_when_cancelled() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("told to nobody")
+
+    async def in_a_group() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail_when_cancelled())
+
+    for work, error in [(in_a_group(), ExceptionGroup), (in_own_task(in_a_group()), asyncio.CancelledError)]:
+        waiting = asyncio.create_task(work)
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(error):
+            await waiting
+
+
+async def test_work_in_a_task_of_its_own_has_its_result_and_its_error() -> None:
+    async def fail() -> int:
+        raise ValueError("told")
+
+    assert await in_own_task(asyncio.sleep(0, 7)) == 7
+    with pytest.raises(ValueError, match="told"):
+        await in_own_task(fail())

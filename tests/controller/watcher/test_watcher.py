@@ -109,7 +109,11 @@ RECORD = LrpRecord(
 
 @dataclass
 class MemoryBbs:
-    """A BBS with one stream for all events, and with what it lists."""
+    """A BBS with one stream for all events, and with what it lists.
+
+    Attributes:
+        closes: By what the stream ends when whoever reads it is cancelled.
+    """
 
     tasks: list[Task] = field(default_factory=list)
     infos: list[SchedulingInfo] = field(default_factory=list)
@@ -120,6 +124,7 @@ class MemoryBbs:
     batches: list[int] = field(default_factory=list)
     subscribed: int = 0
     listed: int = 0
+    closes: DockerCacheError | None = None
 
     @asynccontextmanager
     async def subscribe_tasks(self) -> AsyncIterator[AsyncIterator[Event]]:
@@ -132,7 +137,12 @@ class MemoryBbs:
 
     async def _read(self) -> AsyncIterator[Event]:
         while True:
-            event = await self.events.get()
+            try:
+                event = await self.events.get()
+            except asyncio.CancelledError:
+                if self.closes is None:
+                    raise
+                raise self.closes from None
             if isinstance(event, DockerCacheError):
                 raise event
             yield event
@@ -213,6 +223,7 @@ class Scene:
     stops: StopRequests
     mode: Mode
     presence: CopyKeeper
+    running: "asyncio.Task[None]"
 
     async def happens(self, *events: Event | DockerCacheError) -> None:
         """Let events arrive, and what they cause come to rest."""
@@ -270,10 +281,11 @@ async def watching(store: Store, bbs: MemoryBbs) -> AsyncIterator[Scene]:
     try:
         await asyncio.sleep(0.1)
         await until(lambda: watcher.is_watching or bbs.problem is not None)
-        yield Scene(bbs, store, watcher, queue, requests, event_cache, stops, mode, presence)
+        yield Scene(bbs, store, watcher, queue, requests, event_cache, stops, mode, presence, task)
     finally:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        async with asyncio.timeout(600.0):
+            await asyncio.gather(task, return_exceptions=True)
         watcher.close()
         queue.close()
 
@@ -285,6 +297,28 @@ async def scene(store: Store) -> AsyncIterator[Scene]:
 
 
 class TestStreams:
+    @pytest.mark.parametrize("turns", range(8))
+    async def test_the_end_of_a_stream_does_not_hide_that_the_process_ends(
+        self, scene: Scene, turns: int
+    ) -> None:
+        """Both happen at once when the process has lost its lock, since it stood still."""
+        scene.bbs.events.put_nowait(STREAM_ENDED)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+        scene.running.cancel()
+
+        await asyncio.wait([scene.running], timeout=600.0)
+        assert scene.running.cancelled()
+        assert scene.bbs.subscribed == 1
+
+    async def test_a_stream_that_ends_since_the_process_ends_does_not_hide_that(self, store: Store) -> None:
+        async with watching(store, MemoryBbs(closes=STREAM_ENDED)) as scene:
+            scene.running.cancel()
+
+            await asyncio.wait([scene.running], timeout=600.0)
+            assert scene.running.cancelled()
+
     async def test_the_end_of_a_stream_is_loss_and_all_starts_anew(self, scene: Scene) -> None:
         assert (scene.watcher.is_watching, scene.bbs.subscribed, scene.bbs.listed) == (True, 1, 1)
 

@@ -63,6 +63,7 @@ def figures_of(env: Environment, watch: StartWatch, app: App) -> str:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("loss", ["layers", pytest.param("config", marks=pytest.mark.long)])
 async def test_a_copy_that_lost_a_blob_is_marked_and_repaired_and_its_app_runs_from_its_source(
     env: Environment, loss: str, record_property: Callable[[str, object], None]

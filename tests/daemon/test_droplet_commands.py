@@ -38,6 +38,7 @@ def droplet_of(app: App) -> Droplet:
     return app.current
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 async def test_droplets_are_listed_planned_and_put_back_before_the_lrps(env: Environment) -> None:
     """Also that of an app that does not run; a second restoration has nothing to do."""

@@ -183,6 +183,7 @@ async def test_an_instance_that_stood_still_for_too_long_sends_nothing_and_ends(
     await until(lambda: bridge not in env.bbs.state.desired)
 
 
+@pytest.mark.thorough
 async def test_an_instance_that_stood_still_for_too_long_changes_no_droplet(
     env: Environment, locket: Locket
 ) -> None:
@@ -213,6 +214,7 @@ async def test_an_instance_that_stood_still_for_too_long_changes_no_droplet(
     assert (web.current.image or "").startswith(f"{env.cache.address}/")
 
 
+@pytest.mark.thorough
 async def test_without_locket_the_active_instance_ends_and_a_standby_waits(
     env: Environment, locket: Locket
 ) -> None:

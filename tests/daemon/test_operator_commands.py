@@ -302,6 +302,7 @@ async def test_what_operators_do_is_kept_with_who_did_it(env: Environment) -> No
     assert [line["call"] for line in logged] == ["Apply", "Apply", "Evict", "Evict", "Resume"]
 
 
+@pytest.mark.thorough
 async def test_no_password_is_in_what_operators_see(env: Environment) -> None:
     marker = "marker-password-5f3a"
     sample = images.image([images.layer(1000, 8)])
@@ -440,6 +441,7 @@ async def test_a_daemon_says_at_its_start_that_others_can_read_its_key(env: Envi
     assert "chmod o-rwx" in told["data"]["advice"]
 
 
+@pytest.mark.thorough
 async def test_what_people_read_is_text_wherever_it_goes(env: Environment) -> None:
     web = await moved(env)
     operator = Operator(env)

@@ -107,6 +107,7 @@ async def test_an_app_that_is_gone_is_named(env: Environment) -> None:
     assert "web is gone" in applied.err
 
 
+@pytest.mark.thorough
 async def test_interrupted_it_harms_nothing_and_a_second_run_finishes(env: Environment) -> None:
     """Of the same file: what was done before counts as done."""
     names = [f"app-{n}" for n in range(8)]
@@ -167,6 +168,7 @@ async def test_i15_a_plan_built_on_an_incomplete_listing_says_so_and_cannot_be_a
     assert "plan-incomplete" in applied.err
 
 
+@pytest.mark.thorough
 async def test_restored_apps_stay_on_their_sources_until_they_are_asked_for(env: Environment) -> None:
     (web,) = await running_apps(env, "web")
     env.settings |= {"start_paused": False}
@@ -454,6 +456,7 @@ async def test_a_reader_that_has_seen_enough_ends_it_without_a_traceback(env: En
     assert b"Traceback" not in err
 
 
+@pytest.mark.thorough
 async def test_a_daemon_that_is_killed_in_mid_plan_finishes_what_has_begun_and_the_plan_is_applied_again(
     env: Environment,
 ) -> None:

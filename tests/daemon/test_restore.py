@@ -33,6 +33,7 @@ async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
         yield opened
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 async def test_what_runs_goes_back_with_its_login_while_the_registry_is_gone_and_returns_after_that(
     env: Environment,

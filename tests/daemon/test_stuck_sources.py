@@ -49,6 +49,7 @@ def bridge_of(app: App) -> str:
 MOMENTS = {"removed": is_missing, "bridged": is_bridged, "served by the bridge": is_served_by_bridge}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "moment", [name if name == "bridged" else pytest.param(name, marks=pytest.mark.long) for name in MOMENTS]
 )

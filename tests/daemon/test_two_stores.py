@@ -64,6 +64,7 @@ def leave_bridge(env: Environment, lrp: DesiredLRP) -> str:
     return bridge.process_guid
 
 
+@pytest.mark.thorough
 async def test_the_second_daemon_stands_by_until_the_first_is_gone_for_two_minutes(
     env: Environment, second: Environment
 ) -> None:

@@ -152,6 +152,8 @@ class RegistrySimulator:
         partial: Upload session to the bytes that it holds.
         open_connections: Those of clients, idle ones included.
         connections: How many were ever opened.
+        most_connections: How many were open at the same time at most; one that a client has closed counts until
+            that is seen.
     """
 
     def __init__(self, address: str, scheme: str) -> None:
@@ -179,7 +181,7 @@ class RegistrySimulator:
         self.uploads: dict[str, str] = {}
         self.partial: dict[str, bytes] = {}
         self.open_connections: set[socket.socket] = set()
-        self.connections = 0
+        self.connections = self.most_connections = 0
         self.stalled = threading.Semaphore(0)
         self.left = threading.Semaphore(0)
         self.lock = threading.Lock()
@@ -673,18 +675,21 @@ class _Server(ThreadingHTTPServer):
         self.registry = RegistrySimulator(f"{host}:{port}", "http" if tls is None else "https")
 
     def process_request_thread(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
-        self.registry.open_connections.add(request)
-        with self.registry.lock:
-            self.registry.connections += 1
+        registry = self.registry
+        with registry.lock:
+            registry.open_connections.add(request)
+            registry.connections += 1
+            registry.most_connections = max(registry.most_connections, len(registry.open_connections))
         try:
             if self._tls is not None:
-                request = self._tls.wrap_socket(request, server_side=True)
-                self.registry.open_connections.add(request)
+                raw, request = request, self._tls.wrap_socket(request, server_side=True)
+                registry.open_connections.add(request)
+                registry.open_connections.discard(raw)
             super().process_request_thread(request, client_address)
         except (OSError, ssl.SSLError):
             request.close()
         finally:
-            self.registry.open_connections.discard(request)
+            registry.open_connections.discard(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing about clients that went away."""

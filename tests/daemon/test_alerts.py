@@ -54,30 +54,39 @@ class Scraper:
 
     async def is_well(self) -> None:
         """Wait until no alert would fire, or be about to, and remember what was said then."""
-        async with asyncio.timeout(60):
-            while True:
-                self.healthy = await self._scrape()
-                try:
-                    await self._judge(self.healthy)
-                except AssertionError:
-                    await asyncio.sleep(PAUSE)
-                else:
-                    return
+        self.healthy = await self._judged(lambda _: True, (), 60.0)
 
     async def meets(self, condition: Condition, *expected: str, at: int = 0) -> None:
-        """Wait until an instance has noticed a fault, and assert which alerts fire when that lasts.
+        """Wait until an instance has noticed a fault, and exactly these alerts would fire if that lasted.
+
+        One scrape may have fallen into a moment that does not last, such as one in which a busy machine has kept
+        the daemon from the next listing of the BBS.
 
         Args:
             condition: Holds for what the instance says then.
             expected: The names of the alerts.
             at: Which instance it is.
         """
-        async with asyncio.timeout(180):
+        await self._judged(lambda scrapes: condition(scrapes[at]), expected, 180.0)
+
+    async def _judged(
+        self, condition: Callable[[tuple[Scrape, ...]], bool], expected: tuple[str, ...], seconds: float
+    ) -> tuple[Scrape, ...]:
+        """Scrape for so many seconds at most, until the condition holds and the rules judge as expected."""
+        deadline = time.monotonic() + seconds
+        while True:
+            is_last = time.monotonic() > deadline
             scrapes = await self._scrape()
-            while not condition(scrapes[at]):
-                await asyncio.sleep(PAUSE)
-                scrapes = await self._scrape()
-        await self._judge(scrapes, *expected)
+            if condition(scrapes):
+                try:
+                    await self._judge(scrapes, *expected)
+                except AssertionError:
+                    if is_last:
+                        raise
+                else:
+                    return scrapes
+            assert not is_last, f"not noticed within {seconds} s"
+            await asyncio.sleep(PAUSE)
 
     async def _judge(self, scrapes: tuple[Scrape, ...], *expected: str) -> None:
         pairs = tuple(zip(self.healthy or scrapes, scrapes, strict=True))

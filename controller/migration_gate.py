@@ -12,15 +12,13 @@ from typing import Protocol
 import structlog
 
 from controller.login_renewal import LoginRenewal
-from controller.metrics import Metrics
 from controller.migration_failures import MigrationFailures
 from controller.workqueue import Priority, WorkQueue
 from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
-from reconcile.circuit_breaker import CircuitBreaker, MigrationSubject, SetAside
+from reconcile.circuit_breaker import MigrationSubject
 from reconcile.lrps import DesiredLrp, ProcessGuid, organization_of
 from reconcile.migrations import Goal, Migration
-from reconcile.observed import Rules
 from reconcile.ports import CellPulls, EventCache, OperatorOverrides
 from reconcile.reasons import Reason
 from reconcile.references import CacheGuid
@@ -54,31 +52,26 @@ class UnwatchedRegistry:
 
 @dataclass(frozen=True, slots=True)
 class GateDependencies:
-    """What the gate asks, and what it tells of the migrations that it lets start."""
+    """What the gate asks before it lets a migration start."""
 
     overrides: OperatorOverrides
     event_cache: EventCache
     pulls: CellPulls
-    metrics: Metrics
+    failures: MigrationFailures
 
 
 class MigrationGate:
     """The migrations that are under way, and the LRPs that wait until theirs may start."""
 
     def __init__(
-        self, queue: WorkQueue[ProcessGuid], *, rules: Rules, dependencies: GateDependencies
+        self, queue: WorkQueue[ProcessGuid], *, max_in_flight: int, dependencies: GateDependencies
     ) -> None:
         self._queue = queue
-        self._configured_max_in_flight = rules.max_in_flight
+        self._configured_max_in_flight = max_in_flight
         self._overrides, self._event_cache = dependencies.overrides, dependencies.event_cache
         self._pulls = dependencies.pulls
         self._registry: PulledRegistry = UnwatchedRegistry()
-        self.failures = MigrationFailures(
-            rules.circuit_breaker,
-            event_cache=dependencies.event_cache,
-            pulls=dependencies.pulls,
-            metrics=dependencies.metrics,
-        )
+        self.failures = dependencies.failures
         """What failed, and what that keeps from starting."""
         self._migrating: dict[ProcessGuid, MigrationSubject | None] = {}
         """None for one that is restored to its source, which says nothing about migrations to copies."""
@@ -92,16 +85,6 @@ class MigrationGate:
         self._none_migrating = asyncio.Event()
         self._none_migrating.set()
         self._is_stopping = False
-
-    @property
-    def circuit_breaker(self) -> CircuitBreaker:
-        """The circuit breaker of all migrations as it is now."""
-        return self.failures.whole
-
-    @property
-    def set_aside(self) -> tuple[SetAside, ...]:
-        """The organizations and copies whose migrations wait, since too many of them failed."""
-        return self.failures.set_aside
 
     @property
     def has_migrations(self) -> bool:
@@ -292,7 +275,7 @@ class MigrationGate:
     def wake_waiting(self) -> None:
         """Look again at as many of the LRPs that wait as could start now."""
         places = self._max_in_flight - len(self._migrating) + len(self._parked)
-        if self.circuit_breaker.is_open:  # at most one may start, and those that know it come by themselves
+        if self.failures.whole.is_open:  # at most one may start, and those that know it come by themselves
             places = min(places, 1)
         for _ in range(min(len(self._waiting), places)):
             key, _ = self._waiting.popitem(last=False)

@@ -12,6 +12,7 @@ import structlog
 
 from controller.backoff import backoff
 from controller.kept_origins import keep_binding, keep_source
+from controller.migration_failures import MigrationFailures
 from controller.migration_gate import GateDependencies, MigrationGate
 from controller.migration_log import MigrationLog
 from controller.pass_listeners import PassListeners
@@ -70,9 +71,17 @@ class Reconciler:
         self._first_answer: float | None = None
         self.gate = MigrationGate(
             queue,
-            rules=rules,
+            max_in_flight=rules.max_in_flight,
             dependencies=GateDependencies(
-                sources.overrides, sources.event_cache, ports.pulls, process.metrics
+                sources.overrides,
+                sources.event_cache,
+                ports.pulls,
+                MigrationFailures(
+                    rules.circuit_breaker,
+                    event_cache=sources.event_cache,
+                    pulls=ports.pulls,
+                    metrics=process.metrics,
+                ),
             ),
         )
         """Whether migrations may start."""

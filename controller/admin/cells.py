@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
-from controller.admin.listing import ResettableBreaker
+from controller.admin.listing import CountedFailures
 from controller.admin.reason_names import named
 from protos.admin import admin_pb2 as pb
 from reconcile.pull_proof import CanaryLogin, ProofState, PullProof
@@ -41,8 +41,8 @@ class PlannedRegistry(Protocol):
 class Obstacles:
     """What keeps the daemon from starting migrations to copies now, beside what is said of single LRPs."""
 
-    def __init__(self, breaker: ResettableBreaker, cells: AdminCells, registry: PlannedRegistry) -> None:
-        self._breaker, self._cells, self._registry = breaker, cells, registry
+    def __init__(self, failures: CountedFailures, cells: AdminCells, registry: PlannedRegistry) -> None:
+        self._failures, self._cells, self._registry = failures, cells, registry
 
     def to_copies(self, placement_tags: Iterable[frozenset[str]]) -> tuple[str, ...]:
         """List what keeps LRPs with these placement tags from being migrated to their copies."""
@@ -53,10 +53,10 @@ class Obstacles:
             if problem is not None:
                 named = f" (placement tags {', '.join(sorted(tags))})" if tags else ""
                 found.append(f"{problem}{named}")
-        breaker = self._breaker.circuit_breaker
+        breaker = self._failures.whole
         if breaker.is_open:
             found.append(f"the circuit breaker is open: {breaker}")
-        found += [f"set aside for now: {each}" for each in self._breaker.set_aside]
+        found += [f"set aside for now: {each}" for each in self._failures.set_aside]
         return tuple(found)
 
 

@@ -13,11 +13,11 @@ from controller.admin.cells import AdminCells
 from controller.admin.copies import Copies
 from controller.admin.droplets import AdminDroplets
 from controller.admin.listing import (
+    AdminGate,
     AdminWatcher,
     AuditEntries,
     ListedRecords,
     PagedRecords,
-    ResettableBreaker,
 )
 from controller.admin.planner import Planner
 from controller.admin.survey import Survey
@@ -114,7 +114,7 @@ class RunningDaemon:
     """The parts of the running daemon that report their state, or that an operator stops and resumes."""
 
     control: OperatorControl
-    breaker: ResettableBreaker
+    gate: AdminGate
     watching: AdminWatcher
     mode: Mode
     cells: AdminCells

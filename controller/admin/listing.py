@@ -79,16 +79,24 @@ class AuditEntries(Protocol):
         """List the entries from the one before a number on, the latest first."""
 
 
-class ResettableBreaker(Protocol):
-    """The owner of the circuit breaker."""
+class CountedFailures(Protocol):
+    """The failures in a row of migrations."""
 
     @property
-    def circuit_breaker(self) -> CircuitBreaker:
+    def whole(self) -> CircuitBreaker:
         """The circuit breaker of all migrations as it is now."""
 
     @property
     def set_aside(self) -> tuple[SetAside, ...]:
         """The organizations and copies whose migrations wait, since too many of them failed."""
+
+
+class AdminGate(Protocol):
+    """The gate that lets migrations start."""
+
+    @property
+    def failures(self) -> CountedFailures:
+        """What failed, and what that keeps from starting."""
 
     def reset_circuit_breaker(self) -> None:
         """Close all circuit breakers, so that migrations resume although some have failed."""

@@ -73,7 +73,8 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
 def _running(dependencies: AdminDependencies) -> pb.StatusResponse:
     """Report what the process knows by itself."""
     daemon = dependencies.daemon
-    circuit = daemon.breaker.circuit_breaker
+    failures = daemon.gate.failures
+    circuit = failures.whole
     return pb.StatusResponse(
         version=__version__,
         run_id=daemon.process.run_id,
@@ -102,7 +103,7 @@ def _running(dependencies: AdminDependencies) -> pb.StatusResponse:
                 retry_at=each.breaker.retry_at,
                 cell=each.breaker.only_cell,
             )
-            for each in daemon.breaker.set_aside
+            for each in failures.set_aside
         ],
         store_id=daemon.store_marker.store,
         other_stores=daemon.store_marker.others,

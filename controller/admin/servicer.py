@@ -192,7 +192,7 @@ class Servicer(AdminServicer):
     async def _apply(
         self, plan: ReconcilePlan, max_in_flight: int, stop: asyncio.Event | None
     ) -> AsyncGenerator[pb.ApplyEvent, None]:
-        circuit = self._dependencies.daemon.breaker.circuit_breaker
+        circuit = self._dependencies.daemon.gate.failures.whole
         if circuit.is_open and plan.goal is Goal.CACHE:
             raise Invalid(
                 "admin",
@@ -298,7 +298,7 @@ class Servicer(AdminServicer):
     ) -> pb.ResetCircuitBreakerResponse:
         """Let migrations resume although some have failed."""
         async with self._changing(context, "ResetCircuitBreaker", {}):
-            self._dependencies.daemon.breaker.reset_circuit_breaker()
+            self._dependencies.daemon.gate.reset_circuit_breaker()
             return pb.ResetCircuitBreakerResponse()
 
     async def GetLogLevel(self, _: pb.GetLogLevelRequest, context: Context) -> pb.LogLevel:

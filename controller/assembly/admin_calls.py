@@ -93,7 +93,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             Planner(
                 survey,
                 PlannedCopying(opened.engine, store.records, Sharing(config.share_content, store.login_keys)),
-                Obstacles(gate, work.cells, opened.health),
+                Obstacles(gate.failures, work.cells, opened.health),
                 DropletPlanner(work.droplets),
             ),
             Applier(survey, control, work.queue, work.cells, work.droplets),
@@ -122,7 +122,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
         ),
         daemon=RunningDaemon(
             control,
-            breaker=gate,
+            gate=gate,
             watching=work.watcher,
             mode=work.mode,
             cells=work.cells,

@@ -81,10 +81,10 @@ def _cells(not_proven: int) -> str:
 
 
 def _breakers(loops: DaemonLoops) -> str:
-    gate = loops.reconciler.gate
-    if gate.circuit_breaker.is_open:
-        return str(gate.circuit_breaker)
-    return "; ".join(str(each) for each in gate.set_aside[:MOST_NAMED])
+    failures = loops.reconciler.gate.failures
+    if failures.whole.is_open:
+        return str(failures.whole)
+    return "; ".join(str(each) for each in failures.set_aside[:MOST_NAMED])
 
 
 def _copies(lost: int) -> str:

@@ -8,6 +8,7 @@ from controller.control import OperatorControl
 from controller.event_cache import LrpEventCache
 from controller.login_renewal import UPDATES_A_SECOND
 from controller.metrics import Metrics
+from controller.migration_failures import MigrationFailures
 from controller.migration_gate import IN_FLIGHT_LIMIT, GateDependencies, MigrationGate
 from controller.workqueue import WorkQueue
 from reconcile.actions import BeginMigration, UpdateLogin
@@ -20,7 +21,7 @@ from reconcile.migrations import Goal, Migration, Phase
 from reconcile.reasons import Reason
 from reconcile.references import CacheGuid
 from reconcile.start_failures import StartFailure
-from tests.reconcile.test_decide import IMAGE, LRP, RULES
+from tests.reconcile.test_decide import IMAGE, LRP
 from tests.stores import open_store
 
 pytestmark = pytest.mark.looptime
@@ -138,11 +139,13 @@ async def scene() -> Scene:
     event_cache = LrpEventCache()
     async with open_store("sqlite://", journal_key=None, run_id="run-1") as store:
         control = OperatorControl(store.operations)
-    rules = replace(RULES, max_in_flight=2, circuit_breaker=CircuitBreaker(2, retry_after=60.0))
     pulls, registry = Pulls(), Registry()
     metrics = Metrics()
-    dependencies = GateDependencies(control, event_cache, pulls, metrics)
-    gate = MigrationGate(queue, rules=rules, dependencies=dependencies)
+    failures = MigrationFailures(
+        CircuitBreaker(2, retry_after=60.0), event_cache=event_cache, pulls=pulls, metrics=metrics
+    )
+    dependencies = GateDependencies(control, event_cache, pulls, failures)
+    gate = MigrationGate(queue, max_in_flight=2, dependencies=dependencies)
     gate.watch(registry)
     return Scene(gate, queue, event_cache, control, pulls, registry, metrics)
 
@@ -201,7 +204,7 @@ async def test_three_apps_of_one_tenant_that_crash_keep_only_those_like_them(
 ) -> None:
     for key in (A, C, D):
         scene.fail(key)
-    assert not scene.gate.circuit_breaker.is_open
+    assert not scene.gate.failures.whole.is_open
 
     similar = scene.gate.why_not_start(beginning(B), NOW)
     assert similar is not None
@@ -268,8 +271,8 @@ async def test_apps_that_are_not_healthy_when_they_are_restored_say_nothing_abou
     scene.gate.recover(ended)
     scene.gate.update_circuit_breaker(A, Outcome(Reason.NOT_HEALTHY_BRIDGE_KEPT), NOW)
 
-    assert scene.gate.circuit_breaker.failures == 0
-    assert scene.gate.set_aside == ()
+    assert scene.gate.failures.whole.failures == 0
+    assert scene.gate.failures.set_aside == ()
 
 
 async def test_the_cell_on_which_bridges_crash_is_said(scene: Scene) -> None:
@@ -294,7 +297,7 @@ async def test_an_app_whose_organization_is_not_known_counts_as_one_of_its_own(s
             original=replace(lrp_of(key), metric_tags={}),
         )
         scene.gate.update_circuit_breaker(key, Outcome(Reason.NOT_HEALTHY, ended=ended), NOW)
-    assert scene.gate.circuit_breaker.is_open
+    assert scene.gate.failures.whole.is_open
 
 
 async def test_a_migration_whose_app_stays_unhealthy_counts_once(scene: Scene) -> None:
@@ -304,22 +307,22 @@ async def test_a_migration_whose_app_stays_unhealthy_counts_once(scene: Scene) -
         scene.gate.update_circuit_breaker(A, Outcome(Reason.NOT_HEALTHY_BRIDGE_KEPT), NOW)
     scene.gate.update_circuit_breaker(A, Outcome(Reason.NOT_HEALTHY, ended=ENDED), NOW)
 
-    assert scene.gate.circuit_breaker.failures == 1
+    assert scene.gate.failures.whole.failures == 1
 
 
 async def test_a_success_begins_the_count_anew_and_a_cancelled_migration_says_nothing(scene: Scene) -> None:
     scene.gate.start(beginning(A))
     scene.gate.update_circuit_breaker(A, FAILED, NOW)
     scene.gate.cancel(A, None)
-    assert scene.gate.circuit_breaker.failures == 1
+    assert scene.gate.failures.whole.failures == 1
 
     scene.gate.update_circuit_breaker(A, MIGRATED, NOW)
-    assert scene.gate.circuit_breaker.failures == 0
+    assert scene.gate.failures.whole.failures == 0
 
 
 async def test_failures_of_an_earlier_process_count(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     scene.fail_everywhere()
-    before, said = scene.gate.failures.records, str(scene.gate.circuit_breaker)
+    before, said = scene.gate.failures.records, str(scene.gate.failures.whole)
     scene.gate.reset_circuit_breaker()
     assert scene.gate.failures.records == ()
     assert scene.gauge("circuit_breaker_open") == 0
@@ -333,7 +336,7 @@ async def test_failures_of_an_earlier_process_count(scene: Scene, capsys: pytest
     assert scene.reason(B, NOW + 61) is None
     assert scene.gauge("circuit_breaker_open") == 1
     assert "reconciler.kept-circuit-breaker" in capsys.readouterr().out
-    assert str(scene.gate.circuit_breaker) == said
+    assert str(scene.gate.failures.whole) == said
 
 
 @pytest.mark.parametrize("could_pull", [True, False])
@@ -353,7 +356,7 @@ async def test_failures_of_an_earlier_process_count_no_more_when_cells_can_pull_
     assert scene.gate.failures.records == left
     scene.gate.note_proven_cells(is_mended=False)
 
-    assert scene.gate.circuit_breaker.is_open is could_pull
+    assert scene.gate.failures.whole.is_open is could_pull
     assert (scene.gate.failures.records == ()) is not could_pull
 
 

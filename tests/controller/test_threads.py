@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -106,13 +107,16 @@ async def test_what_must_not_be_left_half_done_ends_before_whoever_waits_for_it_
     assert done == ["saved", "in force"]
 
 
-async def test_without_a_cancellation_its_result_or_its_error_is_that_of_the_work() -> None:
+@pytest.mark.parametrize("run", [to_the_end, in_own_task])
+async def test_without_a_cancellation_the_result_or_the_error_is_that_of_the_work(
+    run: Callable[[Coroutine[object, object, int]], Coroutine[object, object, int]],
+) -> None:
     async def fail() -> int:
         raise ValueError("told")
 
-    assert await to_the_end(asyncio.sleep(0, 7)) == 7
+    assert await run(asyncio.sleep(0, 7)) == 7
     with pytest.raises(ValueError, match="told"):
-        await to_the_end(fail())
+        await run(fail())
 
 
 async def test_work_in_a_task_of_its_own_that_fails_does_not_hide_that_its_caller_is_cancelled() -> None:
@@ -134,12 +138,3 @@ async def test_work_in_a_task_of_its_own_that_fails_does_not_hide_that_its_calle
         waiting.cancel()
         with pytest.raises(error):
             await waiting
-
-
-async def test_work_in_a_task_of_its_own_has_its_result_and_its_error() -> None:
-    async def fail() -> int:
-        raise ValueError("told")
-
-    assert await in_own_task(asyncio.sleep(0, 7)) == 7
-    with pytest.raises(ValueError, match="told"):
-        await in_own_task(fail())

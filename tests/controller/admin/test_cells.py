@@ -31,14 +31,11 @@ class Cells:
 
 
 @dataclass
-class Breaker:
-    """A circuit breaker in some state."""
+class Failures:
+    """Failures of migrations, and what they have led to."""
 
-    circuit_breaker: CircuitBreaker = CircuitBreaker(1, 600.0)  # noqa: RUF009 - a frozen value
+    whole: CircuitBreaker = CircuitBreaker(1, 600.0)  # noqa: RUF009 - a frozen value
     set_aside: tuple[SetAside, ...] = ()
-
-    def reset_circuit_breaker(self) -> None:
-        raise NotImplementedError
 
 
 @dataclass
@@ -52,14 +49,14 @@ class Registry:
 
 
 def test_an_unhealthy_private_registry_keeps_every_plan_back() -> None:
-    obstacles = Obstacles(Breaker(), Cells({SHARED: "they cannot"}), Registry("it does not answer"))
+    obstacles = Obstacles(Failures(), Cells({SHARED: "they cannot"}), Registry("it does not answer"))
 
     assert obstacles.to_copies([SHARED]) == ("it does not answer", "they cannot")
     assert obstacles.to_copies([]) == ("it does not answer",)
 
 
 def test_a_plan_names_the_cells_that_its_apps_need_and_no_others() -> None:
-    obstacles = Obstacles(Breaker(), Cells({SHARED: "they cannot", SEGMENT: "no room"}), Registry())
+    obstacles = Obstacles(Failures(), Cells({SHARED: "they cannot", SEGMENT: "no room"}), Registry())
 
     assert obstacles.to_copies([SEGMENT, SEGMENT]) == ("no room (placement tags segment)",)
     assert obstacles.to_copies([SEGMENT, SHARED]) == ("they cannot", "no room (placement tags segment)")
@@ -67,7 +64,7 @@ def test_a_plan_names_the_cells_that_its_apps_need_and_no_others() -> None:
 
 
 def test_an_open_circuit_breaker_keeps_every_plan_back() -> None:
-    opened = Breaker(CircuitBreaker(1, 600.0).failed("web: bridge-timeout", 0.0, Cause("acme", "web")))
+    opened = Failures(CircuitBreaker(1, 600.0).failed("web: bridge-timeout", 0.0, Cause("acme", "web")))
     obstacles = Obstacles(opened, Cells(), Registry())
 
     (said,) = obstacles.to_copies([SHARED])

@@ -1,12 +1,17 @@
 """Ends this process some seconds after it should have ended by itself, and says what has held it up.
 
-That may be a thread that a name server keeps waiting, or standard output that nobody reads. Platforms give
-ten seconds; what is left undone then is as after a crash. Without its lock a process can change nothing any
-more, and is needed as a standby.
+That may be a thread that a name server keeps waiting, standard output that nobody reads, or a library that
+holds the interpreter's lock: then no Python runs, and the system ends the process. Platforms give ten
+seconds; what is left undone then is as after a crash. Without its lock a process can change nothing any more,
+and is needed as a standby.
 """
 
+import faulthandler
 import os
+import signal
+import sys
 import threading
+from typing import NoReturn
 
 import structlog
 
@@ -20,15 +25,35 @@ END_WITHIN = 9.5
 SAY_WITHIN = 0.3
 """Seconds that the last line may take then."""
 
+STANDARD_ERROR = 2
+"""Its descriptor: to it, and in lines of its own, the system writes where threads stand."""
+
 LOST_LOCK, HELD_UP = 1, 5
 """Exit statuses of a process that ends so."""
 
 
 def limit_ending(status: int) -> None:
-    """End this process after some time, if it has not ended by itself, and say what has held it up."""
+    """End this process after some time, if it has not ended by itself, and say what has held it up.
+
+    It ends with the status, or by SIGALRM where no Python can run any more.
+    """
+    _limit_by_system()
     ending = threading.Timer(END_WITHIN, _end, (status,))
     ending.name, ending.daemon = "last-resort", True
     ending.start()
+
+
+def begin_anew() -> NoReturn:
+    """Execute this program again in this process, which then has no limit."""
+    signal.setitimer(signal.ITIMER_REAL, 0.0)  # else it outlives what is executed
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same process, with a clean state
+
+
+def _limit_by_system() -> None:
+    if signal.getitimer(signal.ITIMER_REAL)[0] > 0:
+        return  # an earlier limit is the one that counts
+    faulthandler.dump_traceback_later(END_WITHIN + SAY_WITHIN, file=STANDARD_ERROR)
+    signal.setitimer(signal.ITIMER_REAL, END_WITHIN + 2 * SAY_WITHIN)
 
 
 def _end(status: int) -> None:

@@ -132,8 +132,10 @@ class Leadership:
         def end_block(kept: "asyncio.Future[Any]") -> None:
             if not kept.cancelled() and block is not None:
                 self.lease.revoke(f"the lock is not kept any more: {kept.exception()}")
-                on_loss()
-                block.cancel()
+                try:
+                    on_loss()
+                finally:
+                    block.cancel()
 
         keeping.add_done_callback(end_block)
         try:

@@ -35,6 +35,7 @@ def run(limits: "PhaseLimits | None", *, config_path: Path) -> None:
     from functools import partial
 
     from controller import daemon
+    from controller.last_resort import begin_anew
     from controller.leadership import kept
     from controller.library_logs import capture_library_lines
     from controller.logs import TimeFormat, configure_logs
@@ -52,7 +53,7 @@ def run(limits: "PhaseLimits | None", *, config_path: Path) -> None:
     if asyncio.run(running):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         kept.hand_on(lock_run_id, os.environ)
-        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same process, with a clean state
+        begin_anew()
 
 
 def _read_usable(config_path: Path) -> "Config":

@@ -2,6 +2,9 @@
 
 import os
 import re
+import signal
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -9,6 +12,63 @@ import pytest
 
 from controller import last_resort
 from tests.written_lines import written_lines
+
+WITHIN = """
+import ctypes, os, signal, sys, time
+from controller import last_resort
+last_resort.END_WITHIN, last_resort.SAY_WITHIN = 0.3, 0.1
+"""
+"""Begins a program whose end is limited to a part of a second."""
+
+
+@pytest.fixture(autouse=True)
+def _no_limit_by_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what ends a whole process from the one that runs these tests."""
+    monkeypatch.setattr(last_resort, "_limit_by_system", lambda: None)
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own."""
+    arguments = [sys.executable, "-c", WITHIN + program]
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.usefixtures("servers")
+def test_a_process_in_which_no_python_can_run_is_ended_by_the_system_which_says_where_it_stood() -> None:
+    """A library may wait for something while it holds the interpreter's lock, or for ever for that lock."""
+    ended = run("""
+def calls_a_library():
+    ctypes.PyDLL(None).sleep(60)
+
+last_resort.limit_ending(last_resort.LOST_LOCK)
+calls_a_library()
+""")
+
+    assert ended.returncode == -signal.SIGALRM
+    assert " in calls_a_library" in ended.stderr
+
+
+@pytest.mark.usefixtures("servers")
+def test_a_later_limit_moves_no_earlier_one() -> None:
+    ended = run("""
+last_resort.limit_ending(last_resort.HELD_UP)
+last_resort.END_WITHIN = 60.0
+last_resort.limit_ending(last_resort.HELD_UP)
+ctypes.PyDLL(None).sleep(20)
+""")
+
+    assert ended.returncode == -signal.SIGALRM
+
+
+@pytest.mark.usefixtures("servers")
+def test_a_process_that_begins_anew_is_not_limited() -> None:
+    ended = run("""
+sys.orig_argv = [sys.executable, "-c", "import time; time.sleep(1); print('went on')"]
+last_resort.limit_ending(last_resort.HELD_UP)
+last_resort.begin_anew()
+""")
+
+    assert (ended.returncode, ended.stdout) == (0, "went on\n")
 
 
 def test_a_process_that_something_holds_up_ends_itself_and_says_where_it_stood(

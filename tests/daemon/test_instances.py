@@ -49,6 +49,10 @@ WATCH_WRITES = (
 WATCH_WRITES_NO_MORE = ("DROP FUNCTION see_write CASCADE", "DROP TABLE seen_writes")
 
 
+KEEPS_LOCK = pytest.mark.parametrize("ttl", [4 * LOCK_TTL])
+"""For an instance that must stay the active one while others keep the machine busy."""
+
+
 @pytest.fixture
 async def env(version: Version, limits: Mapping[str, float], tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(
@@ -73,10 +77,16 @@ def count() -> int:
 
 
 @pytest.fixture
-async def instances(env: Environment, count: int, worker_id: str) -> AsyncIterator[Instances]:
+def ttl() -> int:
+    """Say for how many seconds the lock is kept."""
+    return LOCK_TTL
+
+
+@pytest.fixture
+async def instances(env: Environment, count: int, ttl: int, worker_id: str) -> AsyncIterator[Instances]:
     """Have the first one active, and the others as standbys."""
     url = await asyncio.to_thread(databases.empty_database, "postgresql", worker_id)
-    async with open_instances(env, url, count) as opened:
+    async with open_instances(env, url, count, ttl=ttl) as opened:
         await opened.all[0].start()
         await opened.active()
         for instance in opened.all[1:]:
@@ -419,6 +429,7 @@ async def test_one_that_is_cut_off_from_locket_ends_and_the_other_one_goes_on(
     assert await instances.active() is taker
 
 
+@KEEPS_LOCK
 async def test_a_database_that_was_away_costs_no_job_and_no_instance(
     env: Environment, instances: Instances
 ) -> None:
@@ -452,6 +463,7 @@ async def test_a_database_that_was_away_costs_no_job_and_no_instance(
     assert (again["database_outage"], again["jobs_by_state"]) == (None, {"cached": 2})
 
 
+@KEEPS_LOCK
 async def test_one_that_loses_the_database_while_it_takes_over_waits_and_goes_on(
     env: Environment, instances: Instances
 ) -> None:

@@ -92,6 +92,23 @@ async def test_work_is_cancelled_when_the_lock_is_lost() -> None:
     assert held.standing.position.obstacle.startswith("it is not active any more")
 
 
+async def test_work_is_cancelled_although_what_is_told_of_the_loss_fails() -> None:
+    """No thread can be started for it on a machine that has too many of them."""
+    held = leadership(Service(gives_until=20.0))
+    await held.wait()
+    failures = list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+
+    def start_thread() -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.raises(LeaseLost):
+        async with held.holding(start_thread):
+            await asyncio.sleep(3600.0)
+
+    assert [str(each) for each in failures] == ["can't start new thread"]
+
+
 async def test_a_lost_lock_is_said_whatever_the_work_ends_with() -> None:
     """Loops whose writes are refused end with errors of their own."""
     held = leadership(Service(gives_until=20.0))

@@ -17,7 +17,7 @@ AGAIN_AFTER = 60.0
 class LoginRenewal:
     """The turns of LRPs whose logins are to be updated in place.
 
-    All times are seconds of a clock that nobody sets.
+    All times are seconds of the monotonic clock.
     """
 
     def __init__(self) -> None:

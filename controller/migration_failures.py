@@ -40,9 +40,10 @@ class MigrationFailures:
     ) -> None:
         self._breakers = CircuitBreakers(closed)
         self._event_cache, self._pulls, self._metrics = event_cache, pulls, metrics
-        self._met_no_pulls = self._awaits_pulls = False
-        """Whether a migration failed while cells were not known to pull, in this process or an earlier one;
-        and whether cells have not been known to pull since the earlier one."""
+        self._met_no_pulls = False
+        """Whether a migration that counts as failed did so while cells were not known to pull."""
+        self._awaits_pulls = False
+        """Whether an earlier process has left such a failure, and no canary has passed in this one."""
         self._not_healthy: set[ProcessGuid] = set()
         """LRPs whose failure has been counted although their migrations have not ended."""
         self.changed = asyncio.Event()
@@ -80,19 +81,21 @@ class MigrationFailures:
         """Note that cells are known to pull, and return whether this has closed circuit breakers.
 
         Args:
-            is_mended: Whether migrations had failed since cells could not pull; then what is open is closed.
+            is_mended: Whether migrations had failed since cells could not pull; these failures count no more.
         """
         is_mended, self._awaits_pulls = is_mended or self._awaits_pulls, False
-        if not is_mended or not (self.whole.is_open or self.set_aside):
+        if not is_mended:
             return False
-        log.info(
-            "closed-circuit-breaker",
-            reason="a canary has passed",
-            before=str(self.whole),
-            set_aside=self._names_set_aside(),
-        )
+        was_open = self.whole.is_open or bool(self.set_aside)
+        if was_open:
+            log.info(
+                "closed-circuit-breaker",
+                reason="a canary has passed",
+                before=str(self.whole),
+                set_aside=self._names_set_aside(),
+            )
         self._close()
-        return True
+        return was_open
 
     def why_not_start(self, subject: MigrationSubject, now: float) -> Outcome | None:
         """Return the outcome of an LRP that may not be migrated since others failed; None if it may."""
@@ -106,7 +109,11 @@ class MigrationFailures:
         return Outcome(Reason.SIMILAR_MIGRATIONS_FAILED, str(what), retry_after=seconds)
 
     def why_not_use(self, cache_guid: CacheGuid) -> tuple[Reason, str] | None:
-        """Say why nothing more is to start from a copy, since migrations have failed; None when it may."""
+        """Say why nothing more is to start from a copy, since migrations have failed; None when it may.
+
+        What starts from a droplet has no bridge that would try the copy first. So failures of one
+        organization's apps with the copy keep those of all others from it, too.
+        """
         if self.whole.is_open:
             return Reason.CIRCUIT_BREAKER_OPEN, str(self.whole)
         similar = next((each for each in self.set_aside if each.image == cache_guid), None)

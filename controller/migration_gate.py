@@ -29,10 +29,11 @@ IN_FLIGHT_LIMIT = Outcome(Reason.IN_FLIGHT_LIMIT)
 RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", retry_after=5.0)
 
 NO_PULLS = frozenset({Reason.CELLS_NOT_PROVEN, Reason.CACHE_REGISTRY_UNHEALTHY})
-"""What an LRP waits for that whoever knows about pulls will report."""
+"""Reasons for which an LRP waits until a canary or the private registry's health check calls the gate."""
 
 PARKED = frozenset({Reason.OLD_INSTANCES_LEFT, Reason.NOT_HEALTHY_BRIDGE_KEPT})
-"""What a migration may wait for without limit while its bridge serves, without a place of `max_in_flight`."""
+"""Reasons for which an open migration may wait without limit, since its bridge serves: it takes no place of
+`max_in_flight`."""
 
 
 class PulledRegistry(Protocol):
@@ -176,7 +177,7 @@ class MigrationGate:
 
         Args:
             action: What would be done.
-            now: Seconds of a clock that nobody sets.
+            now: Seconds of the monotonic clock.
         """
         key = action.lrp.process_guid
         problem = self._pulls.why_not(action.lrp.placement_tags)
@@ -256,7 +257,7 @@ class MigrationGate:
             self._parked.discard(key)
 
     def end(self, key: ProcessGuid, ended: Migration | None) -> None:
-        """Note that a migration has ended, and let the LRP that has waited longest start its own."""
+        """Note that a migration has ended, and look at LRPs that wait, least recently looked at first."""
         self._migrating.pop(key, None)
         self._parked.discard(key)
         self.failures.note_end(key)

@@ -36,7 +36,7 @@ class PassListeners:
         self.of_tags: list[Callable[[AppGuid, Mapping[str, str]], None]] = []
         """Are told the metric tags of each LRP that a copy is made for."""
         self.of_passes: list[Callable[[ProcessGuid, Reason], None]] = []
-        """Are told what each pass over an LRP came to, when it is over."""
+        """Are told what each pass over an LRP came to, when it is over; nothing of one that failed."""
 
     def note_pass(self, key: ProcessGuid, reason: Reason) -> None:
         """Tell what a pass came to."""
@@ -61,7 +61,7 @@ class PassListeners:
         self._tell_developers(action.lrp, begun)
 
     def note_end(self, outcome: Outcome) -> None:
-        """Count the end of a migration, once the LRP's record shows it, and tell of it; nothing for none."""
+        """Count the end of a migration, and tell of it; nothing for none."""
         ended, reason = outcome.ended, outcome.reason
         if ended is None:
             return

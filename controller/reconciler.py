@@ -141,10 +141,12 @@ class Reconciler:
             outcome = self._note_login(observed, outcome)
             await self._log_end(observed, outcome)
             record = record_to_save(observed, outcome)
-            if record is not None:
-                await self._sources.records.save_lrp(record)
+            try:
+                if record is not None:
+                    await self._sources.records.save_lrp(record)
+            finally:
+                self.listeners.note_end(outcome)  # no later pass sees a migration that is in no journal
             self._report_outcome(observed, outcome)
-            self.listeners.note_end(outcome)
             self.listeners.note_recovery(observed, outcome)
         except DockerCacheError as error:
             seconds = self._back_off(key, observed)
@@ -270,21 +272,26 @@ class Reconciler:
         key = observed.process_guid
         if not self.gate.is_migrating(key):
             self.gate.wake_waiting()  # the place for which this LRP was looked at is free
+        elif outcome.ended is not None:
+            self.gate.end(key, outcome.ended)
         elif await self._sources.journal.find_migration(key) is None:
-            if outcome.ended is None:
-                self.gate.cancel(key, observed.migration)
-            else:
-                self.gate.end(key, outcome.ended)
+            self.gate.cancel(key, observed.migration)
 
     async def _apply(self, action: Action, observed: Observed) -> Outcome:
         """Carry out an action; tell of a former copy that it takes an LRP from, also if a request fails."""
         try:
-            return await apply(action, observed, self._facts, self._ports)
-        finally:
-            if isinstance(action, BeginMigration) and action.leaves_failing_former:
-                await self._report_failing_former(action, observed)
+            outcome = await apply(action, observed, self._facts, self._ports)
+        except DockerCacheError:
+            with suppress(DockerCacheError):  # the first error says more
+                await self._tell_of_failing_former(action, observed)
+            raise
+        await self._tell_of_failing_former(action, observed)
+        return outcome
 
-    async def _report_failing_former(self, action: BeginMigration, observed: Observed) -> None:
+    async def _tell_of_failing_former(self, action: Action, observed: Observed) -> None:
+        """Tell of a copy in a former registry that an LRP leaves, once its migration has begun."""
+        if not isinstance(action, BeginMigration) or not action.leaves_failing_former:
+            return
         former, source = observed.former_copy, observed.original_source
         has_begun = await self._sources.journal.find_migration(observed.process_guid) is not None
         if not has_begun or former is None or source is None:
@@ -299,7 +306,7 @@ class Reconciler:
             self._process.metrics.migrations.known_copies_used.inc()
 
     def _check_start(self, action: Action, observed: Observed) -> tuple[Action, Outcome | None]:
-        """Return what may be done now, and the outcome of an LRP for which it may not; None if it may."""
+        """Return the action that may be done now, and why the LRP must wait instead, or None."""
         match action:
             case BeginMigration():
                 obstacle = self.gate.why_not_start(action, observed.now)
@@ -329,7 +336,7 @@ class Reconciler:
     def _note_login(self, observed: Observed, outcome: Outcome) -> Outcome:
         """Note whether an LRP has another login than the configured one, and look again if it may have.
 
-        A migration that an earlier run began with another config has ended with the login of that.
+        A migration that an earlier run began with another config ends with the login of that config.
         """
         if observed.migration is not None and outcome.ended is None:
             return outcome

@@ -18,7 +18,7 @@ class AppState(StrEnum):
     SKIPPED = "skipped"
     """It stays on its source, since its owner or an operator decided so."""
     FAILED = "failed"
-    """It stays on its source, since something went wrong."""
+    """Something went wrong, and it stays as it is: on its source, or on its copy."""
 
 
 _CACHED, _PENDING, _MIGRATING = AppState.CACHED, AppState.PENDING, AppState.MIGRATING

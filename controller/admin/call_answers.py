@@ -25,7 +25,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class CallAnswers:
-    """What all calls have in common: blocks of the context managers in which a call does its work."""
+    """Context managers around the body of every call."""
 
     def __init__(self, served: ServedDependencies) -> None:
         self._served = served
@@ -61,7 +61,7 @@ class CallAnswers:
                 yield
         except DockerCacheError as error:
             await _abort(context, status_of(error), details_of(error))
-        except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
+        except grpc.aio.AbortError:
             raise
         except Exception:
             log.exception("failed-to-answer")

@@ -10,7 +10,7 @@ from protos.admin import admin_pb2 as pb
 from reconcile.pull_proof import CanaryLogin, ProofState, PullProof
 
 _FROM_DROPLETS = (CanaryLogin.NONE, CanaryLogin.MADE_UP)
-"""What cells may give to the private registry for what Cloud Controller desires from a droplet."""
+"""The logins with which cells may pull a copy for an LRP that Cloud Controller desired from a droplet."""
 
 PULLS_STATE_NAMES = MappingProxyType({state: named("CELL_PULLS_STATE", state) for state in ProofState})
 
@@ -51,8 +51,8 @@ class Obstacles:
         for tags in sorted(set(placement_tags), key=sorted):
             problem = self._cells.problem_of(tags)
             if problem is not None:
-                named = f" (placement tags {', '.join(sorted(tags))})" if tags else ""
-                found.append(f"{problem}{named}")
+                where = f" (placement tags {', '.join(sorted(tags))})" if tags else ""
+                found.append(f"{problem}{where}")
         breaker = self._failures.whole
         if breaker.is_open:
             found.append(f"the circuit breaker is open: {breaker}")

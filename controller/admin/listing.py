@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
-from reconcile.actions import BeginMigration, CacheImage, Skip, UpdateLogin, VerifyImage
+from reconcile.actions import (
+    BeginMigration,
+    CacheImage,
+    Continue,
+    Forget,
+    GiveRoutesBack,
+    RemoveOrphanedBridge,
+    Skip,
+    UpdateLogin,
+    VerifyImage,
+)
 from reconcile.causes import cause_of
 from reconcile.circuit_breaker import CircuitBreaker, SetAside
 from reconcile.instances import needed, running
@@ -17,6 +27,7 @@ from reconcile.reasons import AppState, Reason
 from reconcile.records import AuditEntry, CachedImage, CacheJob, JobId, JobState, LrpRecord
 from reconcile.references import CacheGuid, Digest, Rootfs
 from reconcile.selection import Selection
+from reconcile.steps import RetireInstances
 
 
 class ListedRecords(Protocol):
@@ -32,7 +43,7 @@ class ListedRecords(Protocol):
         """List the finished copies, oldest first."""
 
     async def list_sources(self, platform_digests: Collection[Digest]) -> Mapping[Digest, tuple[str, ...]]:
-        """List the repositories that have shown each of some hundred images, the first one first."""
+        """List the repositories that have shown each of some images, at most some hundred of these."""
 
     async def list_lrps(self) -> tuple[LrpRecord, ...]:
         """List what is known of LRPs."""
@@ -167,7 +178,7 @@ class AppPage:
     """One page of LRPs, sorted by process GUID.
 
     Attributes:
-        last: The process GUID of the last LRP that was read; "" on the last page.
+        last: The process GUID after which the next page begins; "" on the last page.
         unreadable: The number of records of the BBS that could not be read.
     """
 
@@ -234,8 +245,10 @@ def _reason_of(surveyed: SurveyedLrp) -> tuple[Reason, str]:
             if record is not None and is_same and record.reason in not_begun:
                 return record.reason, record.detail
             return action.reason, ""
-        case _:
-            return Reason.RETIRED_STALE_INSTANCES, ""
+        case Forget() | RetireInstances() | RemoveOrphanedBridge() | GiveRoutesBack():
+            return action.reason, ""
+        case Continue():
+            raise AssertionError("a listing does not decide the steps of an open migration")
 
 
 def _to_rootfs(surveyed: SurveyedLrp, survey: Survey, reason: Reason) -> Rootfs | None:

@@ -450,6 +450,20 @@ async def test_a_canary_that_passes_after_failures_lets_those_start_that_are_set
     assert scene.gate.why_not_start(beginning(B), NOW) is None
 
 
+async def test_a_failure_while_cells_could_not_pull_is_forgotten_when_they_can(scene: Scene) -> None:
+    """Else failures of a later day, which have nothing to do with pulls, would be forgiven after a restart."""
+    scene.pulls.problems[LRP.placement_tags] = "cells cannot pull"
+    scene.fail(A)
+    assert [each.met_no_pulls for each in scene.gate.failures.records] != []
+    scene.pulls.problems.clear()
+
+    scene.gate.note_proven_cells(is_mended=True)
+
+    assert scene.gate.failures.records == ()
+    scene.fail_everywhere()
+    assert {each.met_no_pulls for each in scene.gate.failures.records} == {False}
+
+
 async def test_a_first_proof_says_nothing_about_failures_and_leaves_the_circuit_breaker_open(
     scene: Scene,
 ) -> None:

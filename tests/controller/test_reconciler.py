@@ -460,6 +460,31 @@ async def test_no_more_migrations_are_open_than_allowed(bench: Bench) -> None:
             await bench.reason(app, "migrated")
 
 
+async def test_the_end_of_a_migration_is_told_although_its_record_could_not_be_saved(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in no journal any more, so that no later pass could tell of it."""
+    app = await bench.app_with_copy()
+    reconciler, told, lost = bench.reconciler(), list[Reason](), list[LrpRecord]()
+    reconciler.listeners.of_ends.append(lambda _, reason: told.append(reason))
+    save = bench.store.records.save_lrp
+
+    async def save_but_the_end(record: LrpRecord) -> None:
+        if lost or record.reason is not Reason.MIGRATED:
+            await save(record)
+            return
+        lost.append(record)
+        raise Unavailable("store", "unavailable", "it is away")
+
+    monkeypatch.setattr(bench.store.records, "save_lrp", save_but_the_end)
+    async with bench.running(reconciler):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "migrated", "already-cached")
+
+    assert told == [Reason.MIGRATED]
+    assert [each.reason for each in lost] == told
+
+
 async def test_a_removal_found_in_the_journal_goes_on_in_the_next_run(bench: Bench) -> None:
     app = await bench.app_with_copy()
     await bench.claimed()

@@ -30,7 +30,7 @@ _CANCEL_TIME = 2.0
 class BlobUploads:
     """The uploads to one repository.
 
-    The session that calls name is an upload session of the registry, by its URL.
+    The `session` that methods take is the URL of an upload session of the registry.
 
     Attributes:
         least_chunk: Bytes that each part of an upload but the last must have, as the registry has stated with
@@ -39,6 +39,7 @@ class BlobUploads:
 
     def __init__(self, session: Session) -> None:
         self._session, path = session, session.image.path
+        self._subject = f"an upload to {session.image.repository}"
         self._push = merge_scopes([push_scope(path)])
         self._delete = merge_scopes([delete_scope(path)])
         # Repository to whether a mount from it works without a token for it.
@@ -185,24 +186,18 @@ class BlobUploads:
             raise self._upload_error(response, subject, refused=header, call=RegistryCall.UPLOAD_BLOB)
 
     def find(self, session: Url) -> UploadStatus | None:
-        """Look up how many bytes of a broken upload arrived; one that cannot be resumed is cancelled.
+        """Look up how many bytes of a broken upload arrived; None when it cannot be resumed.
 
-        Returns:
-            None when it cannot be resumed.
+        Whoever asks cancels an upload that cannot be resumed.
         """
-        with self._session.send(
-            Request("GET", session), self._push, self._session.subject("upload")
-        ) as response:
+        with self._session.send(Request("GET", session), self._push, self._subject) as response:
             response.drain()
             if response.status != 204:
                 return None
             offset = parse_upload_range(response.headers.get("Range"))
             location = response.headers.get("Location")
             newest = session_url(response.url, location) if location else session
-        if offset:
-            return UploadStatus(newest, offset)
-        self.cancel(newest)
-        return None
+        return UploadStatus(newest, offset) if offset else None
 
     def cancel(self, session: Url) -> bool:
         """Cancel an upload, also after its work was cancelled; return whether the registry has dropped it.
@@ -214,9 +209,7 @@ class BlobUploads:
                 return True
             # A session that was written to may have another URL by now.
             request = Request("GET", session, total=_CANCEL_TIME)
-            with self._session.send_urgently(
-                request, self._push, self._session.subject("upload")
-            ) as response:
+            with self._session.send_urgently(request, self._push, self._subject) as response:
                 response.drain()
                 location = response.headers.get("Location") if response.status == 204 else None
                 newest = session_url(response.url, location) if location else None
@@ -226,6 +219,6 @@ class BlobUploads:
     def _drop_upload(self, session: Url) -> bool:
         request = Request("DELETE", session, {"Content-Length": "0"}, total=_CANCEL_TIME)
         scopes = merge_scopes(self._push, self._delete)
-        with self._session.send_urgently(request, scopes, self._session.subject("upload")) as response:
+        with self._session.send_urgently(request, scopes, self._subject) as response:
             response.drain()
             return response.status in _DROPPED

@@ -14,6 +14,7 @@ from reconcile.observed import Observed
 from reconcile.plan import planned_action
 from reconcile.reasons import AppState, Reason
 from reconcile.records import LrpRecord
+from reconcile.steps import RetireInstances
 from tests.reconcile.test_causes import NO_DISK, UNKNOWN, crashed, waiting
 from tests.reconcile.test_decide import BRIDGING, GUID, IMAGE, LRP, NOW, PROCESS, READY, RECORD, RULES, row
 
@@ -103,6 +104,16 @@ def test_an_app_whose_migration_failed_says_why_and_what_its_instances_do_now() 
 
     assert app.reason is Reason.BRIDGE_TIMEOUT
     assert app.detail == f"{said}; crashed from its source: Exited (1 of 2 instances)"
+
+
+def test_instances_that_are_ended_are_described_by_the_reason_why_they_are() -> None:
+    for reason in (Reason.COPY_REPAIRED, Reason.RETIRED_STALE_INSTANCES):
+        failed = crashed(UNKNOWN)
+        observed = replace(ON_COPY, instances=(failed,))
+
+        app = app_row(SurveyedLrp(COPY, observed, RetireInstances((failed,), reason)), SURVEY)
+
+        assert app.reason is reason
 
 
 def test_an_open_migration_is_described_by_its_last_pass() -> None:

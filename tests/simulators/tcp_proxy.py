@@ -20,7 +20,7 @@ class TcpProxy:
 
     Attributes:
         address: "host:port" at which the proxy listens.
-        connections: How many connections have been opened through the proxy.
+        connections: How many connections of the client have been accepted.
     """
 
     def __init__(self, host: str, port: int, *, source: str | None = None) -> None:
@@ -78,33 +78,34 @@ class TcpProxy:
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        if self._is_closed:
+        if self._is_closed or self._is_refusing:
             writer.transport.abort()
             return
+        self._writers.add(writer)
         task = asyncio.create_task(self._pass_on(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         # Not in the task, which may be cancelled before it has begun.
-        task.add_done_callback(lambda _: writer.transport.abort())
+        task.add_done_callback(lambda _: self._end(writer))
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends = {writer}
-        try:
-            with contextlib.suppress(OSError):
-                if self._is_refusing:
-                    return
-                await self._is_open.wait()
-                back, forth = await asyncio.open_connection(*self._target, local_addr=self._source)
-                ends.add(forth)
-                self._writers |= ends
+        with contextlib.suppress(OSError):
+            await self._is_open.wait()
+            back, forth = await asyncio.open_connection(*self._target, local_addr=self._source)
+            self._writers.add(forth)
+            if writer in self._silent:  # it was cut meanwhile
+                self._silent.add(forth)
+            try:
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._copy(reader, forth))
                     both.create_task(self._copy(back, writer))
-        finally:
-            self._writers -= ends
-            self._silent -= ends
-            for end in ends:
-                end.transport.abort()
+            finally:
+                self._end(forth)
+
+    def _end(self, writer: asyncio.StreamWriter) -> None:
+        self._writers.discard(writer)
+        self._silent.discard(writer)
+        writer.transport.abort()
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

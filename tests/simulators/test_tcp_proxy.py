@@ -31,6 +31,12 @@ async def connect(proxy: TcpProxy) -> tuple[asyncio.StreamReader, asyncio.Stream
     return await asyncio.open_connection(host, int(port))
 
 
+async def accepted(proxy: TcpProxy) -> None:
+    async with asyncio.timeout(60):
+        while not proxy.connections:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+
+
 async def is_broken_off(reader: asyncio.StreamReader) -> bool:
     try:
         return await reader.read(1) == b""
@@ -44,6 +50,34 @@ async def test_the_server_sees_the_client_come_from_the_address_of_the_proxy(pro
 
     assert [await reader.readline(), await reader.readline()] == [b"127.0.0.7\n", b"hello\n"]
     writer.close()
+
+
+async def test_a_connection_that_waits_while_the_proxy_is_cut_is_broken_off_like_any_other(
+    proxy: TcpProxy,
+) -> None:
+    proxy.cut()
+    waiting, writer = await connect(proxy)
+    await accepted(proxy)
+    proxy.reset()
+
+    assert await is_broken_off(waiting)
+    writer.close()
+
+
+async def test_a_connection_that_waits_while_the_proxy_is_cut_once_more_stays_silent(proxy: TcpProxy) -> None:
+    proxy.cut()
+    waiting, writer = await connect(proxy)
+    await accepted(proxy)
+    proxy.cut()
+    proxy.mend()
+    mended, writer_mended = await connect(proxy)
+    assert await mended.readline() == b"127.0.0.7\n"
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await waiting.readline()
+    writer.close()
+    writer_mended.close()
 
 
 async def test_while_it_refuses_it_breaks_off_what_is_open_and_what_is_new(proxy: TcpProxy) -> None:

@@ -104,6 +104,8 @@ class Machine:
         while not self.is_given_up.is_set():
             self.daemon = daemon = await self._its_env().start_daemon()
             self._lines, self.part, self.is_frozen = 0, Part.STARTING, False
+            if self.is_given_up.is_set():  # while it was being started
+                await daemon.stop()
             status = await daemon.ended(None)
             self.part = Part.ENDING
             self.ends[status] += 1

@@ -49,7 +49,7 @@ PROPERTIES: Mapping[str, tuple[str, ...]] = {
     **{f"admin_{each}_file": (f"admin.{each}",) for each in _ADMIN},
     "admin_server_name": ("admin.server_name",),
     "admin_without_tls": ("admin.without_tls",),
-    "metrics_address": ("metrics.port",),
+    "metrics_address": ("metrics.host", "metrics.port"),
     "metrics_ca_cert_file": ("metrics.ca_cert",),
     "metrics_server_cert_file": ("metrics.cert",),
     "metrics_server_key_file": ("metrics.key",),

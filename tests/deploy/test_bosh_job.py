@@ -305,6 +305,18 @@ REFUSED: dict[str, tuple[Tree, str]] = {
 }
 
 
+def test_metrics_may_be_served_to_a_scraper_elsewhere(pems: Pems, vcap: Path) -> None:
+    config = check(rendered(least(pems), metrics=scraped_over_tls(pems) | {"host": "0.0.0.0"}), vcap)
+
+    assert config.metrics_address == "0.0.0.0:17091"
+
+
+@pytest.mark.parametrize("host", ["", "10.0.0.1:9", "[::1]", "10.0.0.1 "])
+def test_a_host_of_metrics_that_is_none_ends_the_deployment(host: object, pems: Pems) -> None:
+    with pytest.raises(DeploymentFails, match=r"metrics\.host"):
+        rendered(least(pems), metrics={"host": host})
+
+
 @pytest.mark.parametrize("port", [-1, 65536, "seventeen"])
 def test_a_port_of_metrics_that_is_none_ends_the_deployment(port: object, pems: Pems) -> None:
     """What is not a number would otherwise mean that there are no metrics."""

@@ -188,7 +188,7 @@ class BlobUploads:
     def find(self, session: Url) -> UploadStatus | None:
         """Look up how many bytes of a broken upload arrived; None when it cannot be resumed.
 
-        Whoever asks cancels an upload that cannot be resumed.
+        One that is there and holds nothing is cancelled here: only the answer has the URL that it has now.
         """
         with self._session.send(Request("GET", session), self._push, self._subject) as response:
             response.drain()
@@ -197,7 +197,10 @@ class BlobUploads:
             offset = parse_upload_range(response.headers.get("Range"))
             location = response.headers.get("Location")
             newest = session_url(response.url, location) if location else session
-        return UploadStatus(newest, offset) if offset else None
+        if offset:
+            return UploadStatus(newest, offset)
+        self.cancel(newest)
+        return None
 
     def cancel(self, session: Url) -> bool:
         """Cancel an upload, also after its work was cancelled; return whether the registry has dropped it.

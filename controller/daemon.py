@@ -92,18 +92,12 @@ async def run(
             ) as instance,
             AsyncExitStack() as stack,
         ):
-            is_file = instance.location.server is None
-            # A file that another process has is refused first: the addresses are in use then, too.
-            file = await connect(instance, stack) if is_file else None
-            if config.admin_address is not None:
-                admin = serve_admin(instance.served, config.admin_address, _tls(config))
-                await stack.enter_async_context(admin)
-            database = file or await connect(instance, stack)
-            await check_takeover(config, database)
-            async with beside(instance.certificates.run()):
-                await instance.leadership.wait()
-            async with instance.leadership.holding(partial(limit_ending, LOST_LOCK)):
-                should_restart = await _run_active(config, instance, database, limits)
+            try:
+                should_restart = await _run_instance(config, instance, stack, limits, early)
+            except BaseException as error:
+                # Whatever ends it: what was opened may be slow to close.
+                limit_ending(LOST_LOCK if isinstance(error, LeaseLost) else HELD_UP)
+                raise
     except asyncio.CancelledError:
         if early.request is None:
             raise
@@ -118,11 +112,30 @@ async def run(
     return should_restart
 
 
+async def _run_instance(
+    config: Config, instance: Instance, stack: AsyncExitStack, limits: PhaseLimits, early: EarlySignals
+) -> bool:
+    """Wait for the lock, and do the work; tell whether the process is to begin anew."""
+    is_file = instance.location.server is None
+    # A file that another process has is refused first: the addresses are in use then, too.
+    file = await connect(instance, stack) if is_file else None
+    if config.admin_address is not None:
+        admin = serve_admin(instance.served, config.admin_address, _tls(config))
+        await stack.enter_async_context(admin)
+    database = file or await connect(instance, stack)
+    await check_takeover(config, database)
+    async with beside(instance.certificates.run()):
+        await instance.leadership.wait()
+    async with instance.leadership.holding(partial(limit_ending, LOST_LOCK)):
+        return await _run_active(config, instance, database, limits, early)
+
+
 async def _run_active(
     config: Config,
     instance: Instance,
     database: Database,
     limits: PhaseLimits,
+    early: EarlySignals,
 ) -> bool:
     async with open_resources(config, instance, database, restart=_restart) as opened:
         answered = partial(until_answered, instance, stage=TAKING_OVER)
@@ -135,9 +148,7 @@ async def _run_active(
         await loops.recover(answered)
         await instance.served.open(loops.admin)
         try:
-            stop = stop_on_signal(
-                loops.reconciler, instance.process.reloads.read, partial(limit_ending, HELD_UP)
-            )
+            stop = stop_on_signal(loops.reconciler, early)
             should_restart = await _run_loops(config, loops, stop, instance.leadership.standing)
         finally:
             await instance.served.close()
@@ -264,11 +275,14 @@ async def _run_forever(loop: Coroutine[None, None, None]) -> NoReturn:
     try:
         await loop
     except Exception as error:
-        if not _is_of_lock(error):
+        is_of_lock = _is_of_lock(error)
+        # The other loops end first, and a log that nobody reads may hold up the next line.
+        limit_ending(LOST_LOCK if is_of_lock else HELD_UP)
+        if not is_of_lock:
             task = asyncio.current_task()
             log.exception("loop-failed", loop="" if task is None else task.get_name())
-            limit_ending(HELD_UP)  # the other loops end first
         raise
+    limit_ending(HELD_UP)
     raise LoopEnded("a loop that should run forever returned")
 
 

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import NoReturn
 
 import structlog
@@ -20,13 +21,21 @@ from controller.running_code import threads_text
 log = structlog.get_logger(scope="daemon")
 
 END_WITHIN = 9.5
-"""Seconds after a signal, after the loss of the lock, or after the failure of a loop."""
+"""Seconds after a signal, after the loss of the lock, or after a failure."""
 
 SAY_WITHIN = 0.3
 """Seconds that the last line may take then."""
 
+DUMP_WITHIN = 15.0
+"""Seconds after which, where no Python can run, stacks are written and the process is ended with status 1.
+So many that Python comes first on a busy machine, or in a process that was stopped meanwhile."""
+
+KILL_WITHIN = 20.0
+"""Seconds after which SIGALRM ends the process, where nobody reads the standard error that stacks are written
+to; process 1 of a container is not ended by it."""
+
 STANDARD_ERROR = 2
-"""Its descriptor: to it, and in lines of its own, the system writes where threads stand."""
+"""Its descriptor: stacks are written to it without Python."""
 
 LOST_LOCK, HELD_UP = 1, 5
 """Exit statuses of a process that ends so."""
@@ -35,12 +44,13 @@ LOST_LOCK, HELD_UP = 1, 5
 def limit_ending(status: int) -> None:
     """End this process after some time, if it has not ended by itself, and say what has held it up.
 
-    It ends with the status, or by SIGALRM where no Python can run any more.
+    It raises nothing, so that whoever ends the process goes on with that.
     """
     _limit_by_system()
     ending = threading.Timer(END_WITHIN, _end, (status,))
     ending.name, ending.daemon = "last-resort", True
-    ending.start()
+    with suppress(RuntimeError):  # no thread can be started
+        ending.start()
 
 
 def begin_anew() -> NoReturn:
@@ -50,17 +60,20 @@ def begin_anew() -> NoReturn:
 
 
 def _limit_by_system() -> None:
-    if signal.getitimer(signal.ITIMER_REAL)[0] > 0:
+    if 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= KILL_WITHIN:
         return  # an earlier limit is the one that counts
-    faulthandler.dump_traceback_later(END_WITHIN + SAY_WITHIN, file=STANDARD_ERROR)
-    signal.setitimer(signal.ITIMER_REAL, END_WITHIN + 2 * SAY_WITHIN)
+    signal.setitimer(signal.ITIMER_REAL, KILL_WITHIN)
+    with suppress(RuntimeError):  # no thread can be started
+        faulthandler.dump_traceback_later(DUMP_WITHIN, exit=True, file=STANDARD_ERROR)
 
 
 def _end(status: int) -> None:
-    saying = threading.Thread(target=_say, name="last-words", daemon=True)
-    saying.start()
-    saying.join(SAY_WITHIN)
-    os._exit(status)
+    try:
+        saying = threading.Thread(target=_say, name="last-words", daemon=True)
+        saying.start()
+        saying.join(SAY_WITHIN)
+    finally:
+        os._exit(status)
 
 
 def _say() -> None:

@@ -42,12 +42,12 @@ class EarlySignals:
 
     def __init__(self, read_config: Callable[[], object], limit_ending: Callable[[], None]) -> None:
         self.request: StopRequested | None = None
-        self._read_config, self._limit_ending = read_config, limit_ending
+        self.read_config, self.limit_ending = read_config, limit_ending
         self._process: asyncio.Task[object] | None = None
         self._reloading: asyncio.Future[None] | None = None
 
     def listen(self) -> None:
-        """Take signals for the task that calls this."""
+        """Take signals for the task that calls this, until the loops take them."""
         loop, self._process = asyncio.get_running_loop(), asyncio.current_task()
         for number in (
             signal.SIGTERM,
@@ -58,12 +58,21 @@ class EarlySignals:
         loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
         loop.add_signal_handler(signal.SIGUSR1, log.info, "ignored-signal")  # there is no circuit breaker yet
 
+    def hand_over(self) -> None:
+        """Leave signals to the loops; a config that is being read is read again for them.
+
+        Else the end of the reading would let a process begin anew that another signal has ended meanwhile.
+        """
+        if self._reloading is not None and not self._reloading.done():
+            self._reloading.cancel()
+            signal.raise_signal(signal.SIGHUP)
+
     def _end(self, number: signal.Signals, request: StopRequested) -> None:
         if self.request is not None:
             if number in _ENDING:
                 signal.raise_signal(number)  # it came before the first one was handled
             return  # it ends already, and may be giving its lock back
-        self._limit_ending()  # first of all: a log that nobody reads may hold up the next line
+        self.limit_ending()  # first of all: a log that nobody reads may hold up the next line
         _end_at_next(asyncio.get_running_loop())
         log.info("received-signal", signal=number.name)
         self.request = request
@@ -75,22 +84,19 @@ class EarlySignals:
             self._reloading = asyncio.ensure_future(self._reload())
 
     async def _reload(self) -> None:
-        request = await _reload(self._read_config)
+        request = await _reload(self.read_config)
         if request is not None and self.request is None:
             self._end(signal.SIGHUP, request)
 
 
-async def stop_on_signal(
-    reconciler: Reconciler, read_config: Callable[[], object], limit_ending: Callable[[], None]
-) -> NoReturn:
+async def stop_on_signal(reconciler: Reconciler, early: EarlySignals) -> NoReturn:
     """Wait for a signal that ends the process, give migrations some time to end, and raise the request.
 
     SIGUSR2 gives them all the time they need, until another signal ends the process.
 
     Args:
         reconciler: Whose migrations get time.
-        read_config: Reads the config file again; what it raises keeps the daemon as it is.
-        limit_ending: Is called as soon as the process is to end.
+        early: Has taken signals until now.
     """
     loop, signals = asyncio.get_running_loop(), asyncio.Queue[signal.Signals]()
 
@@ -101,7 +107,7 @@ async def stop_on_signal(
             if taken & _ENDING:
                 signal.raise_signal(number)  # it came before the first one was handled
             else:
-                limit_ending()  # also while the config is read
+                early.limit_ending()  # also while the config is read
             _end_at_next(loop)
         taken.add(number)
         signals.put_nowait(number)
@@ -109,17 +115,18 @@ async def stop_on_signal(
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
         loop.add_signal_handler(number, take, number)
     loop.add_signal_handler(signal.SIGUSR1, reconciler.gate.reset_circuit_breaker)
+    early.hand_over()
     request: StopRequested | None = None
     while request is None:
         number = await signals.get()
         log.info("received-signal", signal=number.name)
         if number is signal.SIGUSR2:
             await _drain(reconciler, signals)
-        request = await _reload(read_config) if number is signal.SIGHUP else StopRequested()
+        request = await _reload(early.read_config) if number is signal.SIGHUP else StopRequested()
     if taken & _ENDING:
         request = StopRequested()  # one that came while the config was read ends the process, too
     else:
-        limit_ending()
+        early.limit_ending()
         _end_at_next(loop)
     await reconciler.gate.finish_migrations(FINISH_WITHIN)
     raise request

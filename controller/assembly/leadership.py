@@ -126,16 +126,20 @@ class Leadership:
         if self._election is None:
             yield
             return
-        block = asyncio.current_task()
+        block, is_over = asyncio.current_task(), False
         keeping: asyncio.Future[Any] = asyncio.ensure_future(self._election.keep())
 
         def end_block(kept: "asyncio.Future[Any]") -> None:
-            if not kept.cancelled() and block is not None:
-                self.lease.revoke(f"the lock is not kept any more: {kept.exception()}")
-                try:
-                    on_loss()
-                finally:
-                    block.cancel()
+            if kept.cancelled() or block is None or is_over:
+                return
+            error = kept.exception()
+            self.lease.revoke(f"the lock is not kept any more: {error}")
+            try:
+                on_loss()  # first of all: a log that nobody reads may hold up the next line
+            finally:
+                block.cancel()
+            said = error.detail if isinstance(error, LeaseLost) else str(error)
+            log.error("lost-lock", owner=self.owner, error=said)
 
         keeping.add_done_callback(end_block)
         try:
@@ -147,7 +151,7 @@ class Leadership:
                 raise LeaseLost(self.lease.lost) from error
             raise
         finally:
-            keeping.remove_done_callback(end_block)
+            is_over = True
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
             if self._is_kept:

@@ -120,11 +120,7 @@ class Election:
                     await self._attempt()
                 except DockerCacheError as error:
                     self._lease.revoke(f"the lock could not be renewed: {error}")
-            try:
-                self._lease.renewed(started)
-            except LeaseLost as error:
-                log.error("lost-lock", owner=self._note.owner, error=error.detail)  # noqa: TRY400 - it says all
-                raise
+            self._lease.renewed(started)
 
     async def release(self) -> None:
         """Give the lock back after everything else has ended; a failure costs the next one some time."""

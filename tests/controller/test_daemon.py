@@ -106,4 +106,4 @@ async def test_a_loop_that_meets_the_loss_of_the_lock_says_nothing(
         await daemon._run_forever(fail())
 
     assert written_lines(capsys) == []
-    assert limited == []
+    assert limited == [1]

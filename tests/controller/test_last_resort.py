@@ -13,12 +13,12 @@ import pytest
 from controller import last_resort
 from tests.written_lines import written_lines
 
-WITHIN = """
+BEGIN = """
 import ctypes, os, signal, sys, time
 from controller import last_resort
-last_resort.END_WITHIN, last_resort.SAY_WITHIN = 0.3, 0.1
+last_resort.END_WITHIN, last_resort.DUMP_WITHIN, last_resort.KILL_WITHIN = 60.0, 2.0, 60.0
 """
-"""Begins a program whose end is limited to a part of a second."""
+"""Begins a program whose end the system limits to two seconds."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,41 +29,80 @@ def _no_limit_by_system(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
     """Run a program in a process of its own."""
-    arguments = [sys.executable, "-c", WITHIN + program]
+    arguments = [sys.executable, "-c", BEGIN + program]
     return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.mark.usefixtures("servers")
-def test_a_process_in_which_no_python_can_run_is_ended_by_the_system_which_says_where_it_stood() -> None:
+def test_a_process_in_which_no_python_can_run_is_ended_and_its_stacks_are_written() -> None:
     """A library may wait for something while it holds the interpreter's lock, or for ever for that lock."""
     ended = run("""
 def calls_a_library():
-    ctypes.PyDLL(None).sleep(60)
+    ctypes.PyDLL(None).sleep(50)
 
-last_resort.limit_ending(last_resort.LOST_LOCK)
+last_resort.limit_ending(last_resort.HELD_UP)
 calls_a_library()
 """)
 
-    assert ended.returncode == -signal.SIGALRM
+    assert ended.returncode == 1
     assert " in calls_a_library" in ended.stderr
+
+
+@pytest.mark.usefixtures("servers")
+def test_such_a_process_is_ended_although_nobody_reads_what_is_written() -> None:
+    ended = run("""
+unread, full = os.pipe()
+os.set_blocking(full, False)
+try:
+    while True:
+        os.write(full, bytes(4096))
+except BlockingIOError:
+    os.set_blocking(full, True)
+os.dup2(full, last_resort.STANDARD_ERROR)
+last_resort.KILL_WITHIN = 3.0
+last_resort.limit_ending(last_resort.HELD_UP)
+ctypes.PyDLL(None).sleep(50)
+""")
+
+    assert ended.returncode == -signal.SIGALRM
 
 
 @pytest.mark.usefixtures("servers")
 def test_a_later_limit_moves_no_earlier_one() -> None:
     ended = run("""
 last_resort.limit_ending(last_resort.HELD_UP)
-last_resort.END_WITHIN = 60.0
+before = signal.getitimer(signal.ITIMER_REAL)[0]
+last_resort.DUMP_WITHIN = 50.0
 last_resort.limit_ending(last_resort.HELD_UP)
-ctypes.PyDLL(None).sleep(20)
+print(signal.getitimer(signal.ITIMER_REAL)[0] <= before, flush=True)
+ctypes.PyDLL(None).sleep(50)
 """)
 
-    assert ended.returncode == -signal.SIGALRM
+    assert (ended.returncode, ended.stdout) == (1, "True\n")
+
+
+@pytest.mark.usefixtures("servers")
+def test_where_no_thread_can_be_started_the_system_ends_the_process() -> None:
+    ended = run("""
+import faulthandler, threading
+
+def fail(*_, **__):
+    raise RuntimeError("can't start new thread")
+
+threading.Thread.start = faulthandler.dump_traceback_later = fail
+last_resort.KILL_WITHIN = 1.0
+last_resort.limit_ending(last_resort.LOST_LOCK)
+time.sleep(50)
+""")
+
+    assert (ended.returncode, ended.stderr) == (-signal.SIGALRM, "")
 
 
 @pytest.mark.usefixtures("servers")
 def test_a_process_that_begins_anew_is_not_limited() -> None:
     ended = run("""
 sys.orig_argv = [sys.executable, "-c", "import time; time.sleep(1); print('went on')"]
+last_resort.KILL_WITHIN = 0.8
 last_resort.limit_ending(last_resort.HELD_UP)
 last_resort.begin_anew()
 """)

@@ -126,6 +126,10 @@ class Scene:
         self.fail(A)
         self.fail(C, "umbrella", "h")
 
+    def marks(self) -> set[bool]:
+        """Give of each failure whether cells could not pull then."""
+        return {each.met_no_pulls for each in self.gate.failures.records}
+
     def gauge(self, name: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"docker_cache_{name}")
 
@@ -454,14 +458,14 @@ async def test_a_failure_while_cells_could_not_pull_is_forgotten_when_they_can(s
     """Else failures of a later day, which have nothing to do with pulls, would be forgiven after a restart."""
     scene.pulls.problems[LRP.placement_tags] = "cells cannot pull"
     scene.fail(A)
-    assert {each.met_no_pulls for each in scene.gate.failures.records} == {True}
+    assert scene.marks() == {True}
     scene.pulls.problems.clear()
 
     scene.gate.note_proven_cells(is_mended=True)
 
-    assert scene.gate.failures.records == ()
+    assert scene.marks() == set()
     scene.fail_everywhere()
-    assert {each.met_no_pulls for each in scene.gate.failures.records} == {False}
+    assert scene.marks() == {False}
 
 
 async def test_a_first_proof_says_nothing_about_failures_and_leaves_the_circuit_breaker_open(

@@ -90,7 +90,9 @@ async def ended(read_config: Callable[[], object], gate: Gate, *numbers: signal.
     """Send signals, and give the request that they led to."""
     limited = list[str]()
     reconciler: Any = SimpleNamespace(gate=gate)
-    waiting = asyncio.create_task(stop_on_signal(reconciler, read_config, lambda: limited.append("limited")))
+    waiting = asyncio.create_task(
+        stop_on_signal(reconciler, EarlySignals(read_config, lambda: limited.append("limited")))
+    )
     await asyncio.sleep(0)
     for number in numbers:
         os.kill(os.getpid(), number)
@@ -128,7 +130,7 @@ async def test_two_signals_at_once_end_the_process_at_once(monkeypatch: pytest.M
 
     monkeypatch.setattr(loop, "add_signal_handler", note)
     reconciler: Any = SimpleNamespace(gate=Gate())
-    waiting = asyncio.create_task(stop_on_signal(reconciler, lambda: None, lambda: None))
+    waiting = asyncio.create_task(stop_on_signal(reconciler, EarlySignals(lambda: None, lambda: None)))
     await asyncio.sleep(0)
     (taken,) = takers
     taken()
@@ -168,7 +170,10 @@ async def test_a_signal_while_the_config_is_read_ends_the_process(number: signal
     limited = asyncio.get_running_loop().create_future()
     reconciler: Any = SimpleNamespace(gate=Gate())
     waiting = asyncio.create_task(
-        stop_on_signal(reconciler, lambda: is_read.wait(60), lambda: limited.set_result(is_read.is_set()))
+        stop_on_signal(
+            reconciler,
+            EarlySignals(lambda: is_read.wait(60), lambda: limited.set_result(is_read.is_set())),
+        )
     )
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGHUP)
@@ -181,3 +186,36 @@ async def test_a_signal_while_the_config_is_read_ends_the_process(number: signal
 
     assert not isinstance(caught.value, ReloadRequested)
     assert not was_read, "the end is limited from the signal on, however long the reading takes"
+
+
+async def test_a_config_that_is_read_when_the_loops_take_signals_does_not_let_an_ended_process_begin_anew() -> (
+    None
+):
+    """SIGHUP came before the loops, SIGTERM after, and the reading takes longer than both."""
+    is_read, begun, reads = threading.Event(), threading.Event(), list[int]()
+
+    def read_config() -> None:
+        reads.append(1)
+        begun.set()
+        is_read.wait(60)
+
+    early = EarlySignals(read_config, lambda: None)
+    reconciler: Any = SimpleNamespace(gate=Gate())
+
+    async def run() -> None:
+        early.listen()
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert await asyncio.to_thread(begun.wait, 60)
+        stopping = asyncio.create_task(stop_on_signal(reconciler, early))
+        await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.01)
+        is_read.set()
+        await stopping
+
+    with pytest.raises(StopRequested) as caught:
+        await asyncio.create_task(run())
+
+    assert not isinstance(caught.value, ReloadRequested)
+    assert early.request is None
+    assert len(reads) == 2, "what was asked for before the loops is not forgotten"

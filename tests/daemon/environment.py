@@ -6,9 +6,11 @@ Registries are real ones where the Debian package docker-registry is installed, 
 import asyncio
 import contextlib
 import json
+import re
 import shutil
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -246,10 +248,26 @@ class DaemonProcess:
 
     async def ended(self, within: float | None = PATIENCE) -> int:
         """Wait until it ends by itself, and give its exit status; None waits for ever."""
-        async with asyncio.timeout(within):
-            status = await self._program.wait()
-        await self._reader
+        try:
+            async with asyncio.timeout(within):
+                status = await self._program.wait()
+                await self._reader
+        except TimeoutError:
+            raise AssertionError(
+                f"process {self.pid} has not ended: {self._standing()}\n{self.text[-3000:]}"
+            ) from None
         return status
+
+    def _standing(self) -> str:
+        """Say what the system knows of the process: its state, and what its threads wait for."""
+        directory = Path(f"/proc/{self.pid}")
+        if not directory.exists():
+            return "there is none any more, so its end was not reported, or somebody else has its output"
+        found = re.findall(
+            r"^(?:State|SigBlk|SigIgn|SigPnd|ShdPnd):.*", (directory / "status").read_text(), re.MULTILINE
+        )
+        waits = Counter((task / "wchan").read_text() for task in (directory / "task").iterdir())
+        return f"{', '.join(found)}; its threads wait in {dict(waits)}"
 
     async def _end(self, number: signal.Signals) -> int:
         if self._program.returncode is None:

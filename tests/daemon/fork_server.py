@@ -67,7 +67,8 @@ def serve(listener: socket.socket) -> Run:
                     return Run(**json.loads(text))
                 for file in (stdin, stdout, stderr):
                     os.close(file)
-                os.write(report, f"{pid}\n".encode())
+                with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+                    os.write(report, f"{pid}\n".encode())
                 reports[pid] = os.pidfd_open(pid), report
                 events.register(reports[pid][0], selectors.EVENT_READ, pid)
 

@@ -43,8 +43,10 @@ class InstanceFrozen(_InstanceFault):
         self._happens("instances frozen", machine.name)
         machine.freeze()
         self._life.look()
-        await self._last(0.3 * TIMES.ttl, 3.0 * TIMES.ttl)
-        machine.thaw()
+        try:
+            await self._last(0.3 * TIMES.ttl, 3.0 * TIMES.ttl)
+        finally:
+            machine.thaw()
         self._scene.invariants.note(f"{machine.name} goes on")
 
 

@@ -126,7 +126,7 @@ _STATES: Mapping[AppState, str] = {
     AppState.CACHED: "At least one of its instances runs from its copy; a droplet names its copy.",
     AppState.PENDING: "Something is to be done for it.",
     AppState.MIGRATING: "It is being migrated now.",
-    AppState.WAITING: "It stays on its source for the time being.",
+    AppState.WAITING: "It stays as it is until something outside the daemon changes.",
     AppState.SKIPPED: "It stays on its source, because somebody decided so, or because it is none of ours.",
     AppState.FAILED: "Something went wrong.",
 }

@@ -51,7 +51,7 @@ def backup(*, config_path: Path, output: Output, file: Path) -> None:
 
     \b
     Example:
-      diego-docker-cache backup /var/vcap/store/backup.db
+      diego-docker-cache backup /var/vcap/store/docker_cache/backup.db
     """
     from controller.store.backup import BackupMarks, back_up
 
@@ -91,8 +91,8 @@ def restore_backup(*, config_path: Path, is_direct: bool, output: Output, is_sur
 
     \b
     Examples:
-      diego-docker-cache restore-backup /var/vcap/store/backup.db
-      diego-docker-cache restore-backup --direct --yes /var/vcap/store/backup.db
+      diego-docker-cache restore-backup /var/backups/cache.db
+      diego-docker-cache restore-backup --direct --yes /var/backups/cache.db
     """
     if not file.exists():
         raise Invalid("store", "backup-path", f"{file} is not there")

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from controller.threads import to_the_end
+from controller.shielding import to_the_end
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
 from reconcile.reasons import AppState, Reason

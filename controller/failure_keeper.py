@@ -20,7 +20,7 @@ class KeptFailures(Protocol):
     """The store, as far as it keeps failures."""
 
     async def list_failures(self) -> tuple[FailureRecord, ...]:
-        """List the failures in a row that are kept, what failed last at the end."""
+        """List the failures in a row that are kept, the latest failure last."""
 
     async def save_failures(self, changed: Sequence[FailureRecord], ended: Collection[Scope]) -> None:
         """Save the failures that have changed, and delete those that ended."""
@@ -31,7 +31,7 @@ class CountedFailures(Protocol):
 
     @property
     def records(self) -> tuple[FailureRecord, ...]:
-        """The failures in a row so far, what failed last at the end."""
+        """The failures in a row so far, the latest failure last."""
 
     @property
     def changed(self) -> asyncio.Event:

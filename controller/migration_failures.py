@@ -50,9 +50,9 @@ class MigrationFailures:
         """Is set when failures may have changed."""
 
     @property
-    def whole(self) -> CircuitBreaker:
+    def overall(self) -> CircuitBreaker:
         """The circuit breaker of all migrations as it is now."""
-        return self._breakers.whole
+        return self._breakers.overall
 
     @property
     def set_aside(self) -> tuple[SetAside, ...]:
@@ -61,7 +61,7 @@ class MigrationFailures:
 
     @property
     def records(self) -> tuple[FailureRecord, ...]:
-        """The failures in a row so far, what failed last at the end."""
+        """The failures in a row so far, the latest failure last."""
         return tuple(replace(each, met_no_pulls=self._met_no_pulls) for each in self._breakers.failures)
 
     def restore(self, records: Sequence[FailureRecord]) -> None:
@@ -69,12 +69,12 @@ class MigrationFailures:
         self._breakers.restore(records)
         self._met_no_pulls = self._awaits_pulls = any(record.met_no_pulls for record in records)
         self._note_change()
-        if self.whole.is_open or self.set_aside:
-            log.info("kept-circuit-breaker", reason=str(self.whole), set_aside=self._names_set_aside())
+        if self.overall.is_open or self.set_aside:
+            log.info("kept-circuit-breaker", reason=str(self.overall), set_aside=self._names_set_aside())
 
     def reset(self) -> None:
         """Forget all failures, since an operator asked for it."""
-        log.info("reset-circuit-breaker", before=str(self.whole), set_aside=self._names_set_aside())
+        log.info("reset-circuit-breaker", before=str(self.overall), set_aside=self._names_set_aside())
         self._close()
 
     def note_proven_cells(self, *, is_mended: bool) -> bool:
@@ -86,12 +86,12 @@ class MigrationFailures:
         is_mended, self._awaits_pulls = is_mended or self._awaits_pulls, False
         if not is_mended:
             return False
-        was_open = self.whole.is_open or bool(self.set_aside)
+        was_open = self.overall.is_open or bool(self.set_aside)
         if was_open:
             log.info(
                 "closed-circuit-breaker",
                 reason="a canary has passed",
-                before=str(self.whole),
+                before=str(self.overall),
                 set_aside=self._names_set_aside(),
             )
         self._close()
@@ -99,9 +99,9 @@ class MigrationFailures:
 
     def why_not_start(self, subject: MigrationSubject, now: float) -> Outcome | None:
         """Return the outcome of an LRP that may not be migrated since others failed; None if it may."""
-        seconds = self.whole.seconds_until_allowed(now)
+        seconds = self.overall.seconds_until_allowed(now)
         if seconds > 0:
-            return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self.whole), retry_after=seconds)
+            return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self.overall), retry_after=seconds)
         similar = self._breakers.set_aside_for(subject, now)
         if similar is None:
             return None
@@ -114,8 +114,8 @@ class MigrationFailures:
         What starts from a droplet has no bridge that would try the copy first. So failures of one
         organization's apps with the copy keep those of all others from it, too.
         """
-        if self.whole.is_open:
-            return Reason.CIRCUIT_BREAKER_OPEN, str(self.whole)
+        if self.overall.is_open:
+            return Reason.CIRCUIT_BREAKER_OPEN, str(self.overall)
         similar = next((each for each in self.set_aside if each.image == cache_guid), None)
         return None if similar is None else (Reason.SIMILAR_MIGRATIONS_FAILED, str(similar))
 
@@ -160,9 +160,9 @@ class MigrationFailures:
         return outcome.reason is Reason.MIGRATED
 
     def _note_failure(self, key: ProcessGuid, subject: MigrationSubject, failure: str, now: float) -> None:
-        was_open, cells = self.whole.is_open, self._event_cache.crashed_on(key)
+        was_open, cells = self.overall.is_open, self._event_cache.crashed_on(key)
         set_aside = self._breakers.failed(subject, f"{key}: {failure}", now, cells)
-        breaker = self.whole
+        breaker = self.overall
         if breaker.is_open and not was_open:
             log.error("opened-circuit-breaker", reason=str(breaker), retry_after_s=breaker.retry_after)
         for each in set_aside:
@@ -181,7 +181,7 @@ class MigrationFailures:
 
     def _note_change(self) -> None:
         self.changed.set()
-        self._metrics.migrations.circuit_breaker_open.set(self.whole.is_open)
+        self._metrics.migrations.circuit_breaker_open.set(self.overall.is_open)
         self._metrics.migrations.set_aside.set(len(self.set_aside))
 
     def _names_set_aside(self) -> list[str]:

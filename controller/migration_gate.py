@@ -226,7 +226,7 @@ class MigrationGate:
         self._event_cache.track(key)
         self._none_migrating.clear()
 
-    def update_circuit_breaker(self, key: ProcessGuid, outcome: Outcome, now: float) -> None:
+    def note_outcome(self, key: ProcessGuid, outcome: Outcome, now: float) -> None:
         """Note in the circuit breaker how a pass over an LRP has ended its migration, if it has."""
         ended, subject = outcome.ended, self._migrating.get(key)
         self._park(key, is_parked=outcome.reason in PARKED and ended is None)
@@ -276,7 +276,7 @@ class MigrationGate:
     def wake_waiting(self) -> None:
         """Look again at as many of the LRPs that wait as could start now."""
         places = self._max_in_flight - len(self._migrating) + len(self._parked)
-        if self.failures.whole.is_open:  # at most one may start, and those that know it come by themselves
+        if self.failures.overall.is_open:  # at most one may start, and those that know it come by themselves
             places = min(places, 1)
         for _ in range(min(len(self._waiting), places)):
             key, _ = self._waiting.popitem(last=False)

@@ -19,12 +19,12 @@ from controller.instance import TAKING_OVER, Instance, read_journal_key, until_a
 from controller.loggregator import AgentClient, Component, open_agent
 from controller.mutual_tls import MutualTls
 from controller.recorded_registries import advice_about, others
+from controller.shielding import to_the_end
 from controller.store.database import Database
 from controller.store.opening import Store, open_store
 from controller.store.restored import Restored
 from controller.store.term import begin_term
 from controller.store_marker import StoreMarker
-from controller.threads import to_the_end
 from controller.transport import client_tls_from_files
 from controller.wiring import open_canary_images, open_health, open_probe, source_registries
 from reconcile.references import CacheRepositories

@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 
 from controller.backoff import backoff
-from controller.kept_origins import keep_binding, keep_source
+from controller.lrp_sources import save_binding, save_original_source
 from controller.migration_failures import MigrationFailures
 from controller.migration_gate import GateDependencies, MigrationGate
 from controller.migration_log import MigrationLog
@@ -136,7 +136,7 @@ class Reconciler:
             observed = await observe(key, self._facts, self.context_of(key))
             self._first_answer = self._first_answer or self._process.monotonic()
             self._migration_log.look(observed)
-            observed = await keep_source(observed, self._sources)
+            observed = await save_original_source(observed, self._sources)
             outcome = await self._decide_and_apply(observed)
             outcome = self._note_login(observed, outcome)
             await self._log_end(observed, outcome)
@@ -240,7 +240,7 @@ class Reconciler:
         self.gate.note_pass(key)
         if observed.migration is None and self.gate.is_migrating(key):  # an earlier pass failed to start it
             self.gate.cancel(key, None)
-        await keep_binding(observed, self._sources)
+        await save_binding(observed, self._sources)
         action, obstacle = self._check_start(decide(observed, self._rules), observed)
         if obstacle is not None:
             if obstacle.reason in {Reason.CELLS_NOT_PROVEN, Reason.SIMILAR_MIGRATIONS_FAILED}:
@@ -261,7 +261,7 @@ class Reconciler:
             # In the words that the passes before it have used, or else as its row has it.
             detail = detail_of_migration(observed, outcome.reason, self._rules.cache)
             outcome = replace(outcome, detail=detail or outcome.detail)
-        self.gate.update_circuit_breaker(key, outcome, observed.now)
+        self.gate.note_outcome(key, outcome, observed.now)
         await self._give_up_place(observed, outcome)
         if isinstance(action, BeginMigration) and outcome.ended is None and self.gate.is_migrating(key):
             self.listeners.note_begin(action)

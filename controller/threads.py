@@ -1,16 +1,12 @@
-"""Runs blocking work in threads, and either stops or finishes the work when its caller is cancelled.
-
-`in_thread` stops the work. `to_the_end` finishes work that must not be left half done. `in_own_task` is for
-work that fails in groups.
-"""
+"""Runs blocking work in threads, and stops it when its caller is cancelled."""
 
 import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from typing import TypeVar
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -136,37 +132,6 @@ async def in_thread(
         raise
 
 
-async def in_own_task(work: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Await work in a task of its own, so that nothing can hide that the caller is cancelled.
-
-    A task group that is cancelled while one of its tasks fails raises the failure alone. A caller that goes
-    on after failures would go on then, too, and whoever has cancelled it would wait for its end for ever.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait([task])
-    except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        raise
-    return task.result()
-
-
-async def to_the_end(work: Awaitable[ResultT]) -> ResultT:
-    """Await work that must not be left half done; a cancelled caller gets its cancellation after the work."""
-    call, cancelled = asyncio.ensure_future(work), None
-    while not call.done():
-        try:
-            await asyncio.wait([call])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is None:
-        return call.result()
-    if not call.cancelled():
-        call.exception()  # retrieved, so that asyncio does not report it: the caller gets the cancellation
-    raise cancelled
-
-
 def in_parallel(
     function: Callable[[ItemT], ResultT],
     items: Sequence[ItemT],
@@ -177,16 +142,15 @@ def in_parallel(
 ) -> list[ResultT]:
     """Apply a function to many items in a bounded number of threads, and return the results in order.
 
-    The first error but `Stopped` is raised; where several threads work, it cancels the cancellation first,
-    which stops the others at once.
+    The first error but `Stopped` is raised; where several threads work, it is `cancellation.cancel()` that
+    stops the others at once.
 
     Args:
         function: Applied to each item.
         items: What it is applied to.
         most: Threads at a time.
         cancellation: The cancellation of the work; it cannot be used again after an error.
-        pool: Provides the threads; it needs a spare one for each call that waits inside another call.
-            None starts threads for this call alone.
+        pool: Provides the threads, a free one for each nested call. None starts threads for this call alone.
     """
     if len(items) <= 1 or most <= 1:
         return [function(item) for item in items]

@@ -194,13 +194,13 @@ class CircuitBreakers:
         self._breakers: dict[Scope, CircuitBreaker] = {_ALL: closed}
 
     @property
-    def whole(self) -> CircuitBreaker:
+    def overall(self) -> CircuitBreaker:
         """That of all migrations."""
         return self._breakers[_ALL]
 
     @property
     def set_aside(self) -> tuple[SetAside, ...]:
-        """List what is set aside, what failed last at the end."""
+        """List what is set aside, the latest failure last."""
         return tuple(
             SetAside(*scope, breaker)
             for scope, breaker in self._breakers.items()
@@ -234,7 +234,7 @@ class CircuitBreakers:
         for scope in self._known(subject):
             if scope != _ALL:
                 del self._breakers[scope]
-        self._breakers[_ALL] = self.whole.succeeded()
+        self._breakers[_ALL] = self.overall.succeeded()
 
     def failed(
         self, subject: MigrationSubject, failure: str, now: float, cells: frozenset[str] = frozenset()
@@ -258,7 +258,7 @@ class CircuitBreakers:
 
     @property
     def failures(self) -> tuple[FailureRecord, ...]:
-        """List the failures in a row, what failed last at the end."""
+        """List the failures in a row, the latest failure last."""
         return tuple(
             FailureRecord(scope, each.causes, each.cells, each.opened_at, each.last_failure)
             for scope, each in self._breakers.items()

@@ -20,13 +20,13 @@ def record_to_save(observed: Observed, outcome: Outcome) -> LrpRecord | None:
     The record of an LRP that is gone stays until a sweep deletes it: it counts how often the LRP's owner
     has reverted a migration, also by deleting the LRP in between.
     """
-    before, is_ours = observed.record, observed.current_copy is not None
+    before, is_on_copy = observed.record, observed.current_copy is not None
     record = _record_after(observed, outcome)
-    if record is None or (before is None and outcome.reason in UNREMARKABLE and not is_ours):
+    if record is None or (before is None and outcome.reason in UNREMARKABLE and not is_on_copy):
         return None
     if before is None or replace(before, updated_at=observed.now) != record:
         return record
-    is_asked_anew = outcome.reason is Reason.COPY_AND_SOURCE_LOST and is_ours
+    is_asked_anew = outcome.reason is Reason.COPY_AND_SOURCE_LOST and is_on_copy
     return record if is_asked_anew and _is_old(before, observed.now) else None
 
 
@@ -65,7 +65,7 @@ def _lrp_of(observed: Observed) -> DesiredLrp | None:
 
 
 def _left_copy(observed: Observed, outcome: Outcome) -> CacheGuid | None:
-    """Name the copy that a migration takes an LRP from, which its owner may have desired from there."""
+    """Return the copy that an LRP leaves by a migration that begins now; its owner may have desired it so."""
     copy = observed.current_copy
     begins = observed.migration is None and outcome.rounds is not None
     return copy.cache_guid if begins and copy is not None else None

@@ -37,7 +37,7 @@ class CallAnswers:
         A long call is also noted when it begins, since a daemon that is killed notes no outcome.
         """
         outcome = "internal-error"
-        async with self.answering(context):
+        async with self.answering(context, call):
             caller, audit = caller_of(context), self._served.require().stored.audit
             if call in _LONG:
                 await audit.note(caller, call, arguments, "begun")
@@ -54,7 +54,7 @@ class CallAnswers:
                 await asyncio.shield(audit.note(caller, call, arguments, outcome))
 
     @asynccontextmanager
-    async def answering(self, context: Context) -> AsyncIterator[None]:
+    async def answering(self, context: Context, call: str) -> AsyncIterator[None]:
         """Turn errors into gRPC statuses, and let the daemon survive a bug in one call."""
         try:
             with self._served.calling():
@@ -64,7 +64,7 @@ class CallAnswers:
         except grpc.aio.AbortError:
             raise
         except Exception:
-            log.exception("failed-to-answer")
+            log.exception("failed-to-answer", call=call)
             await _abort(context, grpc.StatusCode.INTERNAL, "admin: internal-error: see the daemon's log")
 
 

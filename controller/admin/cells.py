@@ -53,7 +53,7 @@ class Obstacles:
             if problem is not None:
                 where = f" (placement tags {', '.join(sorted(tags))})" if tags else ""
                 found.append(f"{problem}{where}")
-        breaker = self._failures.whole
+        breaker = self._failures.overall
         if breaker.is_open:
             found.append(f"the circuit breaker is open: {breaker}")
         found += [f"set aside for now: {each}" for each in self._failures.set_aside]

@@ -94,7 +94,7 @@ class CountedFailures(Protocol):
     """The failures in a row of migrations."""
 
     @property
-    def whole(self) -> CircuitBreaker:
+    def overall(self) -> CircuitBreaker:
         """The circuit breaker of all migrations as it is now."""
 
     @property

@@ -74,7 +74,7 @@ def _running(dependencies: AdminDependencies) -> pb.StatusResponse:
     """Report what the process knows by itself."""
     daemon = dependencies.daemon
     failures = daemon.gate.failures
-    circuit = failures.whole
+    circuit = failures.overall
     return pb.StatusResponse(
         version=__version__,
         run_id=daemon.process.run_id,

@@ -57,7 +57,7 @@ class Servicer(AdminServicer):
 
     async def Status(self, _: pb.StatusRequest, context: Context) -> pb.StatusResponse:
         """Report what the daemon is doing as a whole."""
-        async with self._answering(context):
+        async with self._answering(context, "Status"):
             if not self._served.are_open:
                 return self._served.standby_status()
             answer = await queries.status(self._dependencies)
@@ -68,49 +68,52 @@ class Servicer(AdminServicer):
         self, request: pb.ListCachedImagesRequest, context: Context
     ) -> pb.ListCachedImagesResponse:
         """List cached images, oldest first."""
-        async with self._answering(context):
+        async with self._answering(context, "ListCachedImages"):
             return await queries.cached_images(self._dependencies, request)
 
     async def GetCachedImages(
         self, request: pb.GetCachedImagesRequest, context: Context
     ) -> pb.GetCachedImagesResponse:
         """Show single cached images, each with the LRPs that use it."""
-        async with self._answering(context):
+        async with self._answering(context, "GetCachedImages"):
             return await queries.named_images(self._dependencies, request)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """List cache jobs, the latest first."""
-        async with self._answering(context):
+        async with self._answering(context, "ListJobs"):
             return await queries.jobs(self._dependencies, request)
 
     async def ListMigrations(
         self, request: pb.ListMigrationsRequest, context: Context
     ) -> pb.ListMigrationsResponse:
         """List the LRPs that are being migrated."""
-        async with self._answering(context):
+        async with self._answering(context, "ListMigrations"):
             return await queries.migrations(self._dependencies, request)
 
     async def ListApps(self, request: pb.ListAppsRequest, context: Context) -> pb.ListAppsResponse:
         """List the Docker LRPs, by process GUID."""
-        async with self._answering(context):
+        async with self._answering(context, "ListApps"):
             return await queries.apps(self._dependencies, request)
 
     async def ListDroplets(
         self, request: pb.ListDropletsRequest, context: Context
     ) -> pb.ListDropletsResponse:
         """List what the daemon has done about droplets."""
-        async with self._answering(context):
+        async with self._answering(context, "ListDroplets"):
             return await droplet_queries.droplets(self._dependencies, request)
 
     async def ListAudit(self, request: pb.ListAuditRequest, context: Context) -> pb.ListAuditResponse:
         """List what operators told the daemon to do, the latest first."""
-        async with self._answering(context):
+        async with self._answering(context, "ListAudit"):
             return await queries.audit(self._dependencies, request)
 
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncIterator[pb.Job]:
         """Send jobs at once, and each again whenever it changes."""
         wanted = tuple(map(JobId, request.job_ids))
-        async with self._answering(context), aclosing(queries.watch_jobs(self._dependencies, wanted)) as jobs:
+        async with (
+            self._answering(context, "WatchJobs"),
+            aclosing(queries.watch_jobs(self._dependencies, wanted)) as jobs,
+        ):
             async for job in jobs:
                 yield job
 
@@ -140,7 +143,7 @@ class Servicer(AdminServicer):
 
     async def Plan(self, request: pb.PlanRequest, context: Context) -> AsyncIterator[pb.PlanEntry]:
         """Say what would be changed, without changing it."""
-        async with self._answering(context):
+        async with self._answering(context, "Plan"):
             criteria = plan_messages.criteria_from_message(request)
             selection = await queries.resolve_selection(self._dependencies, request.filter)
             plan = await self._plan(replace(criteria, selection=selection))
@@ -157,7 +160,7 @@ class Servicer(AdminServicer):
     ) -> AsyncIterator[pb.ApplyEvent]:
         """Apply a plan, whole and unchanged."""
         parts = aiter(requests)
-        async with self._answering(context):
+        async with self._answering(context, "Apply"):
             options, entries = await read_plan(parts)
         migrations = sum(entry.HasField("migration") for entry in entries)
         droplets = sum(entry.HasField("droplet") for entry in entries)
@@ -192,7 +195,7 @@ class Servicer(AdminServicer):
     async def _apply(
         self, plan: ReconcilePlan, max_in_flight: int, stop: asyncio.Event | None
     ) -> AsyncGenerator[pb.ApplyEvent, None]:
-        circuit = self._dependencies.daemon.gate.failures.whole
+        circuit = self._dependencies.daemon.gate.failures.overall
         if circuit.is_open and plan.goal is Goal.CACHE:
             raise Invalid(
                 "admin",
@@ -216,7 +219,7 @@ class Servicer(AdminServicer):
         self, request: pb.PlanEvictionRequest, context: Context
     ) -> AsyncIterator[pb.PlannedEviction]:
         """Say which copies may be deleted, without deleting any."""
-        async with self._answering(context):
+        async with self._answering(context, "PlanEviction"):
             for entry in await queries.plan_eviction(self._dependencies, request):
                 yield entry
 
@@ -303,13 +306,13 @@ class Servicer(AdminServicer):
 
     async def GetLogLevel(self, _: pb.GetLogLevelRequest, context: Context) -> pb.LogLevel:
         """Say which log lines are written."""
-        async with self._answering(context):
+        async with self._answering(context, "GetLogLevel"):
             level = self._served.log_level
             return pb.LogLevel(level=level.name, configured=level.configured)
 
     async def SetLogLevel(self, request: pb.SetLogLevelRequest, context: Context) -> pb.LogLevel:
         """Change which log lines are written; the call is noted first, while its line is still written."""
-        async with self._answering(context):
+        async with self._answering(context, "SetLogLevel"):
             level, caller, arguments = self._served.log_level, caller_of(context), {"level": request.level}
             if request.level not in LEVELS:
                 raise BadRequest("unknown-level", f"the levels are {', '.join(LEVELS)}")

@@ -82,8 +82,8 @@ def _cells(not_proven: int) -> str:
 
 def _breakers(loops: DaemonLoops) -> str:
     failures = loops.reconciler.gate.failures
-    if failures.whole.is_open:
-        return str(failures.whole)
+    if failures.overall.is_open:
+        return str(failures.overall)
     return "; ".join(str(each) for each in failures.set_aside[:MOST_NAMED])
 
 

@@ -12,7 +12,7 @@ from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.job_shares import JobShares
 from controller.cacher.repeats import RepeatedRequests
-from controller.threads import to_the_end
+from controller.shielding import to_the_end
 from controller.workqueue import WorkQueue
 from reconcile.app_events import CopyBegun
 from reconcile.asking_budget import AskingBudget

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from controller.shielding import to_the_end
 from controller.store.availability import Availability, Use
 from controller.store.connections import connect_in_memory, connect_to_write
 from controller.store.engines import Engines, OpenConnections
@@ -26,7 +27,6 @@ from controller.store.location import ServerLocation
 from controller.store.restored import Restored
 from controller.store.server_engines import LOCK_WITHIN, MIGRATE_WITHIN, open_engines, turn
 from controller.store.sql_errors import is_lost_connection, store_error
-from controller.threads import to_the_end
 from reconcile.errors import DockerCacheError, LeaseLost, Unavailable
 
 T = TypeVar("T")

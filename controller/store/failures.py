@@ -19,7 +19,7 @@ class SqlFailures:
         self._database = database
 
     async def list_failures(self) -> tuple[FailureRecord, ...]:
-        """List the failures in a row that are kept, what failed last at the end."""
+        """List the failures in a row that are kept, the latest failure last."""
         wanted = select(circuit_breakers).order_by(circuit_breakers.c.number)
 
         def read(connection: Connection) -> tuple[FailureRecord, ...]:

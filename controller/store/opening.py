@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from cryptography.fernet import MultiFernet
 
+from controller.shielding import to_the_end
 from controller.store import journal_keys, proofs
 from controller.store.cipher import cipher_from_key
 from controller.store.content_proofs import SqlContentProofs
@@ -36,7 +37,6 @@ from controller.store.server_engines import check_server
 from controller.store.sql import SqlRecords
 from controller.store.stale_instances import SqlStaleInstances
 from controller.store.store_id import ensure_store_id
-from controller.threads import to_the_end
 from reconcile.errors import Invalid
 from reconcile.store_markers import StoreId
 

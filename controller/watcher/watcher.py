@@ -7,7 +7,7 @@ import structlog
 
 from controller.backoff import backoff
 from controller.metrics.bbs import Stream
-from controller.threads import in_own_task
+from controller.shielding import in_own_task
 from controller.watcher.dependencies import WatcherDependencies
 from controller.watcher.events import EventHandler
 from controller.watcher.staging_tasks import StagingTasks

@@ -85,8 +85,8 @@ async def test_a_later_process_finds_the_circuit_breaker_open() -> None:
         await asyncio.sleep(1)
 
     later = await restarted(store)
-    assert later.breakers.whole.is_open
-    assert later.breakers.whole.retry_at == failures.breakers.whole.retry_at
+    assert later.breakers.overall.is_open
+    assert later.breakers.overall.retry_at == failures.breakers.overall.retry_at
     assert later.records == failures.records
 
 
@@ -112,7 +112,7 @@ async def test_a_success_or_a_reset_closes_it_for_later_processes_too() -> None:
         await asyncio.sleep(1)
         failures.succeed(1)
         await asyncio.sleep(1)
-        assert not (await restarted(store)).breakers.whole.is_open
+        assert not (await restarted(store)).breakers.overall.is_open
         assert store.kept
 
         failures.breakers.close_all()

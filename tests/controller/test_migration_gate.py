@@ -118,7 +118,7 @@ class Scene:
         """Let a migration start and fail."""
         self.gate.start(beginning(key, organization, image))
         outcome = failure(key, organization, image)
-        self.gate.update_circuit_breaker(key, outcome, NOW)
+        self.gate.note_outcome(key, outcome, NOW)
         self.gate.end(key, outcome.ended)
 
     def fail_everywhere(self) -> None:
@@ -208,7 +208,7 @@ async def test_three_apps_of_one_tenant_that_crash_keep_only_those_like_them(
 ) -> None:
     for key in (A, C, D):
         scene.fail(key)
-    assert not scene.gate.failures.whole.is_open
+    assert not scene.gate.failures.overall.is_open
 
     similar = scene.gate.why_not_start(beginning(B), NOW)
     assert similar is not None
@@ -245,7 +245,7 @@ async def test_a_probe_of_those_who_are_set_aside_that_succeeds_lets_the_others_
     assert scene.gate.why_not_start(beginning(D), later) is not None
 
     ended = replace(failure(B), reason=Reason.MIGRATED)
-    scene.gate.update_circuit_breaker(B, ended, later)
+    scene.gate.note_outcome(B, ended, later)
     scene.gate.end(B, ended.ended)
 
     assert await scene.queued() == [D]
@@ -259,7 +259,7 @@ async def test_a_success_lets_those_who_are_set_aside_for_something_else_be(scen
 
     scene.gate.start(beginning(D, "umbrella", "h"))
     ended = replace(failure(D, "umbrella", "h"), reason=Reason.MIGRATED)
-    scene.gate.update_circuit_breaker(D, ended, NOW)
+    scene.gate.note_outcome(D, ended, NOW)
     scene.gate.end(D, ended.ended)
 
     assert await scene.queued() == [], "it could not start yet"
@@ -270,12 +270,12 @@ async def test_apps_that_are_not_healthy_when_they_are_restored_say_nothing_abou
 ) -> None:
     for key, organization in ((A, "acme"), (B, "umbrella"), (C, "acme")):
         scene.gate.start(beginning(key, organization, goal=Goal.SOURCE))
-        scene.gate.update_circuit_breaker(key, Outcome(Reason.NOT_HEALTHY_BRIDGE_KEPT), NOW)
+        scene.gate.note_outcome(key, Outcome(Reason.NOT_HEALTHY_BRIDGE_KEPT), NOW)
     ended = replace(ENDED, process_guid=A, goal=Goal.SOURCE)
     scene.gate.recover(ended)
-    scene.gate.update_circuit_breaker(A, Outcome(Reason.NOT_HEALTHY_BRIDGE_KEPT), NOW)
+    scene.gate.note_outcome(A, Outcome(Reason.NOT_HEALTHY_BRIDGE_KEPT), NOW)
 
-    assert scene.gate.failures.whole.failures == 0
+    assert scene.gate.failures.overall.failures == 0
     assert scene.gate.failures.set_aside == ()
 
 
@@ -284,7 +284,7 @@ async def test_the_cell_on_which_bridges_crash_is_said(scene: Scene) -> None:
         scene.gate.start(beginning(key, organization, image))
         scene.event_cache.record_crash(bridge_of(key), "cell-7")
         outcome = failure(key, organization, image)
-        scene.gate.update_circuit_breaker(key, outcome, NOW)
+        scene.gate.note_outcome(key, outcome, NOW)
         scene.gate.end(key, outcome.ended)
 
     obstacle = scene.obstacle(B)
@@ -300,33 +300,33 @@ async def test_an_app_whose_organization_is_not_known_counts_as_one_of_its_own(s
             cache_guid=CacheGuid(image),
             original=replace(lrp_of(key), metric_tags={}),
         )
-        scene.gate.update_circuit_breaker(key, Outcome(Reason.NOT_HEALTHY, ended=ended), NOW)
-    assert scene.gate.failures.whole.is_open
+        scene.gate.note_outcome(key, Outcome(Reason.NOT_HEALTHY, ended=ended), NOW)
+    assert scene.gate.failures.overall.is_open
 
 
 async def test_a_migration_whose_app_stays_unhealthy_counts_once(scene: Scene) -> None:
     """Its bridge is kept and it is looked at again and again; in the end it fails as well."""
     scene.gate.start(beginning(A))
     for _ in range(5):
-        scene.gate.update_circuit_breaker(A, Outcome(Reason.NOT_HEALTHY_BRIDGE_KEPT), NOW)
-    scene.gate.update_circuit_breaker(A, Outcome(Reason.NOT_HEALTHY, ended=ENDED), NOW)
+        scene.gate.note_outcome(A, Outcome(Reason.NOT_HEALTHY_BRIDGE_KEPT), NOW)
+    scene.gate.note_outcome(A, Outcome(Reason.NOT_HEALTHY, ended=ENDED), NOW)
 
-    assert scene.gate.failures.whole.failures == 1
+    assert scene.gate.failures.overall.failures == 1
 
 
 async def test_a_success_begins_the_count_anew_and_a_cancelled_migration_says_nothing(scene: Scene) -> None:
     scene.gate.start(beginning(A))
-    scene.gate.update_circuit_breaker(A, FAILED, NOW)
+    scene.gate.note_outcome(A, FAILED, NOW)
     scene.gate.cancel(A, None)
-    assert scene.gate.failures.whole.failures == 1
+    assert scene.gate.failures.overall.failures == 1
 
-    scene.gate.update_circuit_breaker(A, MIGRATED, NOW)
-    assert scene.gate.failures.whole.failures == 0
+    scene.gate.note_outcome(A, MIGRATED, NOW)
+    assert scene.gate.failures.overall.failures == 0
 
 
 async def test_failures_of_an_earlier_process_count(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     scene.fail_everywhere()
-    before, said = scene.gate.failures.records, str(scene.gate.failures.whole)
+    before, said = scene.gate.failures.records, str(scene.gate.failures.overall)
     scene.gate.reset_circuit_breaker()
     assert scene.gate.failures.records == ()
     assert scene.gauge("circuit_breaker_open") == 0
@@ -340,7 +340,7 @@ async def test_failures_of_an_earlier_process_count(scene: Scene, capsys: pytest
     assert scene.reason(B, NOW + 61) is None
     assert scene.gauge("circuit_breaker_open") == 1
     assert "reconciler.kept-circuit-breaker" in capsys.readouterr().out
-    assert str(scene.gate.failures.whole) == said
+    assert str(scene.gate.failures.overall) == said
 
 
 @pytest.mark.parametrize("could_pull", [True, False])
@@ -360,7 +360,7 @@ async def test_failures_of_an_earlier_process_count_no_more_when_cells_can_pull_
     assert scene.gate.failures.records == left
     scene.gate.note_proven_cells(is_mended=False)
 
-    assert scene.gate.failures.whole.is_open is could_pull
+    assert scene.gate.failures.overall.is_open is could_pull
     assert (scene.gate.failures.records == ()) is not could_pull
 
 

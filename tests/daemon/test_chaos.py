@@ -28,7 +28,7 @@ async def test_no_app_is_harmed_whatever_goes_wrong(
     report = await run_round(seed, SECONDS, tmp_path, settings)
     record_property("figures", str(report))
 
-    assert report.faults == []
+    assert report.problems == []
 
 
 DROPLET_SEEDS = [201, *(pytest.param(seed, marks=pytest.mark.long) for seed in (203, 205, 207))]
@@ -45,7 +45,7 @@ async def test_no_app_is_harmed_whatever_is_lost_and_changed(
     report = await run_round(seed, FAULT_SECONDS, tmp_path, Settings(apps=APPS, faults=ALL_FAULTS))
     record_property("figures", str(report))
 
-    assert report.faults == []
+    assert report.problems == []
 
 
 @pytest.mark.slow
@@ -58,5 +58,5 @@ async def test_droplets_name_copies_that_are_there_and_lose_nothing_whatever_clo
     report = await run_round(seed, DROPLET_SECONDS, tmp_path, settings)
     record_property("figures", str(report))
 
-    assert report.faults == []
+    assert report.problems == []
     assert report.happened["droplets given a copy"] > 0

@@ -26,7 +26,7 @@ async def test_one_instance_at_a_time_acts_whatever_goes_wrong(
     report = await run_round(seed, SECONDS, tmp_path, settings)
     record_property("figures", str(report))
 
-    assert report.faults == []
+    assert report.problems == []
 
 
 @pytest.mark.slow
@@ -39,4 +39,4 @@ async def test_one_instance_at_a_time_acts_whatever_is_lost_and_changed(
     report = await run_round(seed, LOSS_SECONDS, tmp_path, settings)
     record_property("figures", str(report))
 
-    assert report.faults == []
+    assert report.problems == []

@@ -96,7 +96,7 @@ class TestThoseWhoAreSetAside:
     def test_apps_of_one_organization_with_one_image_wait_and_all_others_go_on(self) -> None:
         breakers = failed(*(subject(app) for app in "abc"))
 
-        assert not breakers.whole.is_open
+        assert not breakers.overall.is_open
         assert waits(breakers, subject("d")) == 60.0
         assert waits(breakers, subject("d", image="other")) == 0.0, "the organization's other image"
         assert waits(breakers, subject("d", "umbrella")) == 0.0, "another organization with the same image"
@@ -109,12 +109,12 @@ class TestThoseWhoAreSetAside:
         breakers = failed(*[subject("a")] * 20)
 
         assert breakers.set_aside == ()
-        assert breakers.whole.failures == 1
+        assert breakers.overall.failures == 1
 
     def test_an_organization_whose_images_fail_one_after_the_other_waits(self) -> None:
         breakers = failed(*(subject(name, image=name) for name in "abc"))
 
-        assert not breakers.whole.is_open
+        assert not breakers.overall.is_open
         assert waits(breakers, subject("d", image="d")) == 60.0
         assert waits(breakers, subject("d", "umbrella", "a")) == 0.0
         assert str(breakers.set_aside[0]).startswith("3 migrations of organization acme in a row failed")
@@ -122,7 +122,7 @@ class TestThoseWhoAreSetAside:
     def test_an_image_that_fails_in_one_organization_after_the_other_waits(self) -> None:
         breakers = failed(*(subject(name, name) for name in "abc"))
 
-        assert not breakers.whole.is_open
+        assert not breakers.overall.is_open
         assert waits(breakers, subject("d", "d")) == 60.0
         assert waits(breakers, subject("d", "a", "other")) == 0.0
         assert str(breakers.set_aside[0]).startswith("3 migrations to copy web in a row failed")
@@ -130,7 +130,7 @@ class TestThoseWhoAreSetAside:
     def test_when_failures_spread_no_migration_starts(self) -> None:
         breakers = failed(*(subject(name, name, name) for name in "abc"))
 
-        assert breakers.whole.is_open
+        assert breakers.overall.is_open
         assert breakers.set_aside == ()
 
     def test_after_a_while_one_probe_is_allowed_and_its_success_ends_it(self) -> None:
@@ -155,10 +155,10 @@ class TestThoseWhoAreSetAside:
     def test_an_operator_ends_all_of_it(self) -> None:
         breakers = failed(*(subject(app) for app in "abc"), *(subject(name, name, name) for name in "abc"))
         breakers.close_all()
-        assert (breakers.set_aside, breakers.whole.failures, breakers.whole.is_open) == ((), 0, False)
+        assert (breakers.set_aside, breakers.overall.failures, breakers.overall.is_open) == ((), 0, False)
 
     def test_so_many_failures_are_remembered_and_no_more(self) -> None:
         breakers = failed(*(subject(str(n), str(n), "same") for n in range(2 * MOST_SCOPES)))
         assert len(breakers._breakers) <= MOST_SCOPES
         assert waits(breakers, subject("x", "x", "same")) == 60.0, "it has failed last"
-        assert not breakers.whole.is_open
+        assert not breakers.overall.is_open

@@ -1,6 +1,7 @@
 """Computes the URLs of an upload session from the `Location` that the registry sent.
 
-The query of a `Location` is part of the session: its exact bytes are kept, and the digest is added.
+The query of a `Location` is part of the session: its exact bytes are kept. The digest is added, or replaces
+one that is there.
 
 Source: OCI distribution specification, "Pushing a blob monolithically".
 """
@@ -16,21 +17,21 @@ from reconcile.references import Digest
 _DIGEST_PARAMETER = re.compile(r"(?<=[?&])digest=[^&]*")
 
 
-def session_url(request: Url, location: str | None) -> Url:
+def session_url(requested: Url, location: str | None) -> Url:
     """Return the URL at which an upload continues.
 
     Raises:
-        Invalid: `bad-location` when there is none, or it downgrades to http.
+        Invalid: `bad-location` when there is none, or it downgrades to http; `bad-url` when it is no URL.
     """
     if not location:
-        raise Invalid("registry", "bad-location", f"{request.origin} started an upload without a Location")
-    url = request.join(location)
-    if request.origin.scheme == "https" and url.origin.scheme != "https":
+        raise Invalid("registry", "bad-location", f"{requested.origin} started an upload without a Location")
+    url = requested.join(location)
+    if requested.origin.scheme == "https" and url.origin.scheme != "https":
         raise Invalid(
             "registry",
             "bad-location",
-            f"{request.origin} sends uploads to {url.origin}, which is not https: "
-            "does a proxy in front of it hide its own name?",
+            f"{requested.origin} sends uploads to {url.origin}, which is not https: "
+            "does a proxy that ends TLS send no X-Forwarded-Proto?",
         )
     return url
 

@@ -34,7 +34,7 @@ class Cells:
 class Failures:
     """Failures of migrations, and what they have led to."""
 
-    whole: CircuitBreaker = CircuitBreaker(1, 600.0)  # noqa: RUF009 - a frozen value
+    overall: CircuitBreaker = CircuitBreaker(1, 600.0)  # noqa: RUF009 - a frozen value
     set_aside: tuple[SetAside, ...] = ()
 
 

@@ -46,7 +46,7 @@ class CloudControllerFails(_ApiFault):
     pause = 2.5
 
     async def act(self) -> None:
-        """Order it."""
+        """Let UAA or Cloud Controller fail."""
         if self._chance.random() < 0.2:
             of_uaa: list[Action] = [faults.limit_tokens(1), faults.not_from_us()]
             self._order("failures of UAA", self._capi.uaa, "POST", self._chance.choice(of_uaa), 2)
@@ -73,7 +73,7 @@ class CloudControllerSlow(_ApiFault):
     pause = 5.0
 
     async def act(self) -> None:
-        """Order it."""
+        """Let some requests be slow, or unanswered."""
         action = Slow(self._chance.uniform(0.5, 3.0)) if self._chance.random() < 0.7 else Hang()
         self._order("slow answers of Cloud Controller", self._capi.api, ANY, action, 3)
 
@@ -84,7 +84,7 @@ class CloudControllerAnswersLost(_ApiFault):
     pause = 2.5
 
     async def act(self) -> None:
-        """Order it."""
+        """Let some answers be lost."""
         kinds: list[Action] = [Break(does=True), Hang(does=True), faults.fail(does=True)]
         action = self._chance.choice(kinds)
         self._order("droplets written without an answer", self._capi.api, "PATCH", action, 2)

@@ -1,4 +1,4 @@
-"""Whatever is called cached can be started on a cell that holds nothing.
+"""Checks that whatever is called cached can be started on a cell that holds nothing.
 
 It is tried as a cell would, with the rootfs and the login of the LRP, and with an empty store. What was lost may be
 unknown to the daemon for the time that it is documented to take; each daemon begins that time anew.

@@ -74,5 +74,5 @@ class Disturbances:
         self._chance.choice(self._env.cells).clean()
 
     async def change_speed(self) -> None:
-        """Let a cell take as long for the start of an instance as it sees fit."""
+        """Let a cell take another time for the start of an instance."""
         self._chance.choice(self._env.cells).settings.start_delay = self._chance.choice(START_DELAYS)

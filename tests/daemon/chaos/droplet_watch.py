@@ -1,4 +1,4 @@
-"""Sees to it that droplets name copies that are there, and lose nothing of what they were staged with.
+"""Checks that droplets name copies that are there, and lose nothing of what they were staged with.
 
 Whatever the daemon writes is looked at when it takes effect; what droplets name and what the daemon says of them is
 looked at again and again. A copy that is lost may be unknown to the daemon until its turn comes: what droplets name

@@ -112,7 +112,7 @@ class InstancesLife:
         return chance.choice(chosen) if chosen else None
 
     async def kill(self) -> None:
-        """Kill the daemon that works around a phase of a migration, or a standby."""
+        """Kill the active daemon, around a phase of a migration, or a standby."""
         scene, chance = self._scene, self._scene.chance
         if chance.random() < 0.8:  # else as early as it comes
             with contextlib.suppress(TimeoutError):

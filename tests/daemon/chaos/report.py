@@ -31,7 +31,7 @@ class Report:
     logged: list[str] = field(default_factory=list)
 
     @property
-    def faults(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What went wrong, what daemons said of it, and all that happened; empty if nothing went wrong."""
         found = [*self.violations, *self.told]
         return [*found, *self.logged, str(self)] if found else []

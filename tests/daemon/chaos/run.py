@@ -73,7 +73,7 @@ class Chaos:
             None if settings.database is Database.SQLITE else InstancesLife(scene, seed, settings.instances)
         )
         only_life = DaemonLife(scene)
-        self._daemon: Life = self._instances or only_life
+        self._life: Life = self._instances or only_life
         self._owners = Owners(scene, settings.apps)
         self._disturbances = Disturbances(scene)
         self._cuts = Cuts(scene, self._owners.restart)
@@ -81,7 +81,7 @@ class Chaos:
         self._cold_starts = ColdStarts(scene) if settings.losses else None
         self._claims = Claims(scene, self._cold_starts)
         surroundings = Surroundings(
-            scene, self._daemon, None if self._instances else only_life, self._instances, opened
+            scene, self._life, None if self._instances else only_life, self._instances, opened
         )
         self._droplets = DropletWatch(scene, reaches_all=settings.reaches_all_droplets)
         self._faults = make_faults(surroundings, seed, settings.faults)
@@ -99,7 +99,7 @@ class Chaos:
         begun, scene = time.monotonic(), self._scene
         await asyncio.gather(*(self._owners.push() for _ in range(self._settings.apps)))
         with self._invariants.watching(), self._downtime.watching():
-            await self._daemon.start()
+            await self._life.start()
             if self._settings.losses or self._instances is not None:
                 await self._reach_copies()
             scene.end = time.monotonic() + seconds
@@ -107,7 +107,7 @@ class Chaos:
                 pace = PACES[self._seed % len(PACES)]
                 rarer = RARER_CUTS if self._settings.losses else 1.0
                 kills = pace.kills if self._instances is None else INSTANCE_KILLS
-                group.create_task(self._repeat(self._daemon.kill, kills))
+                group.create_task(self._repeat(self._life.kill, kills))
                 group.create_task(self._repeat(self._disturb, pace.disturbances))
                 group.create_task(self._repeat(self._owners.start_one, 1.2))
                 group.create_task(self._repeat(self._cuts.cut_off_cache, pace.cache_cuts * rarer))
@@ -124,8 +124,8 @@ class Chaos:
     async def _end(self, begun: float) -> Report:
         """Stop the daemons, and sum up."""
         scene = self._scene
-        ends = await self._daemon.end()
-        happened = scene.happened | self._daemon.passes
+        ends = await self._life.end()
+        happened = scene.happened | self._life.passes
         if self._cold_starts is not None:
             happened["starts tried on an empty cell"] = self._cold_starts.tries
         happened["bridges"] = len(self._invariants.bridges)
@@ -133,7 +133,7 @@ class Chaos:
         violations = self._invariants.violations + ends
         lasted = time.monotonic() - begun
         told, longest = self._invariants.told, self._downtime.longest
-        return Report(self._seed, lasted, happened, violations, told, longest, self._daemon.figures)
+        return Report(self._seed, lasted, happened, violations, told, longest, self._life.figures)
 
     async def _repeat(
         self, act: Callable[[], Awaitable[None]], pause: float, chance: random.Random | None = None
@@ -167,8 +167,8 @@ class Chaos:
             each.fault.end()
         if not env.bbs.is_listening:
             await env.bbs.start_listening()
-        await self._daemon.mend()
-        await self._daemon.wait_until_up()
+        await self._life.mend()
+        await self._life.wait_until_up()
         if self._settings.operators or self._settings.losses:
             await self._operators.resume()
         if not await self._comes_to_rest(REST) and not await self._comes_to_rest_with_plans():

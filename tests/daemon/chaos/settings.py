@@ -40,7 +40,7 @@ class Settings:
         return self.faults - INSTANCE_FAULTS
 
     def of_round(self, seed: int) -> Self:
-        """Leave the cells' login out of each other round in which droplets matter: with one they name no copies."""
+        """Leave the cells' login out of every second round in which droplets matter: with one they name no copies."""
         if self.cloud_controller and seed % 2:
             return replace(self, faults=self.faults - {FaultName.PASSWORD_CHANGED})
         return self

@@ -1,7 +1,7 @@
-"""Saves what a pass finds out about where an LRP came from.
+"""Saves the binding and the original source of an LRP as soon as a pass knows them.
 
-Its binding says by which staging it counts as staged. Its original source is where an LRP goes back to that
-Cloud Controller has desired from its copy.
+The binding names the staging that the LRP belongs to. The original source is the image that the LRP is
+restored to; where Cloud Controller has desired the LRP from its copy, its droplet has led to it.
 """
 
 from contextlib import suppress
@@ -17,7 +17,7 @@ from reconcile.observed import Observed
 log = structlog.get_logger(scope="reconciler")
 
 
-async def keep_binding(observed: Observed, sources: PassSources) -> None:
+async def save_binding(observed: Observed, sources: PassSources) -> None:
     """Save the binding that an LRP has now as its own, so that it stands as long as the LRP exists."""
     binding = binding_to_keep(observed)
     if binding is not None:
@@ -25,7 +25,7 @@ async def keep_binding(observed: Observed, sources: PassSources) -> None:
             await sources.bindings.put_binding(binding)
 
 
-async def keep_source(observed: Observed, sources: PassSources) -> Observed:
+async def save_original_source(observed: Observed, sources: PassSources) -> Observed:
     """Save the source of an LRP that Cloud Controller desired from its copy, before its login is changed.
 
     Returns:

@@ -106,6 +106,7 @@ async def run(
     except LeaseLost:  # whoever noticed it has said so
         raise
     except DockerCacheError as error:
+        limit_ending(HELD_UP)  # before the log, which nobody may read
         log.fatal("failed", error=str(error))
         raise
     log.info("stopped")

@@ -34,6 +34,9 @@ KILL_WITHIN = 20.0
 """Seconds after which SIGALRM ends the process, where nobody reads the standard error that stacks are written
 to; process 1 of a container is not ended by it."""
 
+THREAD = "last-resort"
+"""The name of the thread that ends the process."""
+
 STANDARD_ERROR = 2
 """Its descriptor: stacks are written to it without Python."""
 
@@ -44,11 +47,13 @@ LOST_LOCK, HELD_UP = 1, 5
 def limit_ending(status: int) -> None:
     """End this process after some time, if it has not ended by itself, and say what has held it up.
 
-    It raises nothing, so that whoever ends the process goes on with that.
+    The first limit is the one that counts. It raises nothing, so that whoever ends the process goes on.
     """
     _limit_by_system()
+    if any(each.name == THREAD for each in threading.enumerate()):
+        return
     ending = threading.Timer(END_WITHIN, _end, (status,))
-    ending.name, ending.daemon = "last-resort", True
+    ending.name, ending.daemon = THREAD, True
     with suppress(RuntimeError):  # no thread can be started
         ending.start()
 

@@ -81,12 +81,13 @@ class MigrationFailures:
         """Note that cells are known to pull, and return whether this has closed circuit breakers.
 
         Args:
-            is_mended: Whether migrations had failed since cells could not pull; these failures count no more.
+            is_mended: Whether migrations had failed since cells could not pull. Then no failure counts any
+                more, unless nothing is open, and cells could pull whenever one failed.
         """
         is_mended, self._awaits_pulls = is_mended or self._awaits_pulls, False
-        if not is_mended:
-            return False
         was_open = self.overall.is_open or bool(self.set_aside)
+        if not is_mended or not (was_open or self._met_no_pulls):
+            return False
         if was_open:
             log.info(
                 "closed-circuit-breaker",

@@ -138,14 +138,14 @@ class Reconciler:
             self._migration_log.look(observed)
             observed = await save_original_source(observed, self._sources)
             outcome = await self._decide_and_apply(observed)
-            outcome = self._note_login(observed, outcome)
-            await self._log_end(observed, outcome)
-            record = record_to_save(observed, outcome)
             try:
+                outcome = self._note_login(observed, outcome)
+                await self._log_end(observed, outcome)
+                record = record_to_save(observed, outcome)
                 if record is not None:
                     await self._sources.records.save_lrp(record)
             finally:
-                self.listeners.note_end(outcome)  # no later pass sees a migration that is in no journal
+                self._tell_end(key, outcome)
             self._report_outcome(observed, outcome)
             self.listeners.note_recovery(observed, outcome)
         except DockerCacheError as error:
@@ -268,14 +268,22 @@ class Reconciler:
         return outcome
 
     async def _give_up_place(self, observed: Observed, outcome: Outcome) -> None:
-        """Let others start where no migration of an LRP is open any more."""
+        """Let others start where no migration of an LRP is open, and none has ended just now."""
         key = observed.process_guid
         if not self.gate.is_migrating(key):
             self.gate.wake_waiting()  # the place for which this LRP was looked at is free
-        elif outcome.ended is not None:
-            self.gate.end(key, outcome.ended)
-        elif await self._sources.journal.find_migration(key) is None:
+        elif outcome.ended is None and await self._sources.journal.find_migration(key) is None:
             self.gate.cancel(key, observed.migration)
+
+    def _tell_end(self, key: ProcessGuid, outcome: Outcome) -> None:
+        """Tell of a migration that has ended, and let others start; nothing for none.
+
+        No later pass sees it, since it is in no journal any more. The gate is told last: a process that is to
+        end waits for that.
+        """
+        self.listeners.note_end(outcome)
+        if outcome.ended is not None and self.gate.is_migrating(key):
+            self.gate.end(key, outcome.ended)
 
     async def _apply(self, action: Action, observed: Observed) -> Outcome:
         """Carry out an action; tell of a former copy that it takes an LRP from, also if a request fails."""
@@ -285,7 +293,8 @@ class Reconciler:
             with suppress(DockerCacheError):  # the first error says more
                 await self._tell_of_failing_former(action, observed)
             raise
-        await self._tell_of_failing_former(action, observed)
+        if outcome.ended is None:
+            await self._tell_of_failing_former(action, observed)
         return outcome
 
     async def _tell_of_failing_former(self, action: Action, observed: Observed) -> None:

@@ -177,7 +177,7 @@ class Droplets:
     def job_ended(self, app_guid: AppGuid) -> None:
         """Look at those droplets of an app that wait for a copy, at once where somebody waits for it too."""
         for guid in self._index.droplets_of_app(app_guid):
-            if not self._index.is_settled(guid):
+            if self._reconciler.is_looking_at(guid) or not self._index.is_settled(guid):
                 self._reconciler.look_at(guid, self._reconciler.priority_of(guid))
 
     def migration_ended(self, app_guid: AppGuid, reason: Reason) -> None:

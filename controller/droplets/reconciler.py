@@ -3,7 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -74,6 +76,7 @@ class DropletReconciler:
         self._queue: WorkQueue[DropletGuid] = WorkQueue(self._lines)
         self._unhurried: dict[DropletGuid, asyncio.Timeout] = {}
         self._waiting_for_proof: set[DropletGuid] = set()
+        self._looked_at = Counter[DropletGuid]()
         self.changes = DropletChanges(dependencies, known.index)
         """Carries out actions, also those that a listing leads to."""
         self.of_changes: list[Callable[[AppGuid, AppEvent], None]] = []
@@ -104,9 +107,21 @@ class DropletReconciler:
             return Priority.URGENT
         return Priority.ROUTINE if self._orders.order_of(guid) is None else Priority.FRESH
 
-    def note_look(self, guid: DropletGuid) -> None:
-        """Have a droplet looked at again if what it may wait for is reported while it is being looked at."""
+    @contextmanager
+    def looking_at(self, guid: DropletGuid) -> Iterator[None]:
+        """Have a droplet looked at again if what it may wait for is reported while the block looks at it."""
         self._waiting_for_proof.add(guid)
+        self._looked_at[guid] += 1
+        try:
+            yield
+        finally:
+            self._looked_at[guid] -= 1
+            if not self._looked_at[guid]:
+                del self._looked_at[guid]
+
+    def is_looking_at(self, guid: DropletGuid) -> bool:
+        """Whether a droplet is being looked at, so that its record says what was so before."""
+        return guid in self._looked_at
 
     def note_obstacle(self, guid: DropletGuid, reason: Reason) -> None:
         """Note whether a droplet waits for what is reported."""
@@ -148,10 +163,10 @@ class DropletReconciler:
     async def _look(self, guid: DropletGuid, api: CloudControllerApi) -> None:
         started, order = time.monotonic(), self._orders.order_of(guid)
         before = self._index.reason_of(guid)
-        self.note_look(guid)
         try:
-            async with self._locks.lock(guid):
-                outcome = await self._reconcile(guid, api)
+            with self.looking_at(guid):
+                async with self._locks.lock(guid):
+                    outcome = await self._reconcile(guid, api)
         except DockerCacheError as error:
             seconds = self._queue.back_off(guid, FAILURE_PAUSE)
             reason = Reason.CLOUD_CONTROLLER_DENIED if isinstance(error, Denied) else Reason.CHECK_FAILED

@@ -236,16 +236,16 @@ class DropletSweep:
 
     async def _look(self, droplet: Droplet, before: DropletRecord | None, api: CloudControllerApi) -> bool:
         """Record why a droplet stays as it is, or have it looked at anew; return whether it is."""
-        self._reconciler.note_look(droplet.guid)
-        observed = await self._observer.observe(droplet.guid, api, listed=droplet)
-        if observed.record != before:  # it was looked at since it was listed
+        with self._reconciler.looking_at(droplet.guid):
+            observed = await self._observer.observe(droplet.guid, api, listed=droplet)
+            if observed.record != before:  # it was looked at since it was listed
+                return False
+            action = decide_droplet(observed, self._dependencies.rules)
+            if not isinstance(action, Leave):
+                self._reconciler.look_at(droplet.guid, self._reconciler.priority_of(droplet.guid))
+                return True
+            await self._leave(observed, droplet, action)
             return False
-        action = decide_droplet(observed, self._dependencies.rules)
-        if not isinstance(action, Leave):
-            self._reconciler.look_at(droplet.guid, self._reconciler.priority_of(droplet.guid))
-            return True
-        await self._leave(observed, droplet, action)
-        return False
 
     async def _leave(self, observed: ObservedDroplet, droplet: Droplet, leave: Leave) -> None:
         """Record why a droplet stays as it is, unless somebody else records something of it."""

@@ -18,7 +18,7 @@ from controller.workqueue import Priority
 from reconcile.bridges import BRIDGE_DOMAIN, is_bridge
 from reconcile.errors import DockerCacheError
 from reconcile.lrps import AppGuid, ProcessGuid
-from reconcile.reasons import AppState
+from reconcile.reasons import AppState, Reason
 from reconcile.references import CacheGuid
 from reconcile.staging import STAGING_DOMAIN
 
@@ -212,8 +212,9 @@ class Sweep:
     async def _compare_with_records(self, existing: set[ProcessGuid], from_cache: set[ProcessGuid]) -> None:
         """Queue LRPs without a true record, and delete the records of LRPs that listings have long lacked.
 
-        One listing is not enough to delete a record, since with it goes what its LRP ran from before its
-        migration.
+        The record of an LRP that was deleted while no event was read is not true either: droplets of its app
+        would wait for the copy that it could not start from. One listing is not enough to delete a record,
+        since with it goes what its LRP ran from before its migration.
 
         Args:
             existing: All LRPs of the listing.
@@ -222,7 +223,8 @@ class Sweep:
         dependencies = self._dependencies
         records = await dependencies.records.list_lrps()
         may_be_true = {each.process_guid for each in records if each.reason.state not in _NOT_ON_COPY}
-        for process_guid in from_cache - may_be_true:
+        seems_desired = {each.process_guid for each in records if each.reason is not Reason.NOT_DESIRED}
+        for process_guid in (from_cache - may_be_true) | (seems_desired - existing):
             dependencies.queue.add(process_guid, Priority.ROUTINE)
         now = dependencies.process.clock()
         oldest = now - FORGET_AFTER

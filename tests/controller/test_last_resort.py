@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,14 @@ def _no_limit_by_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(last_resort, "_limit_by_system", lambda: None)
 
 
+@pytest.fixture(autouse=True)
+def _no_limit_is_left() -> Iterator[None]:
+    yield
+    for each in threading.enumerate():
+        if each.name == last_resort.THREAD:
+            each.join(60)
+
+
 def run(program: str) -> subprocess.CompletedProcess[str]:
     """Run a program in a process of its own."""
     arguments = [sys.executable, "-c", BEGIN + program]
@@ -45,6 +54,7 @@ calls_a_library()
 """)
 
     assert ended.returncode == 1
+    assert ended.stderr.startswith("Timeout (0:00:02)!")
     assert " in calls_a_library" in ended.stderr
 
 
@@ -79,6 +89,20 @@ ctypes.PyDLL(None).sleep(50)
 """)
 
     assert (ended.returncode, ended.stdout) == (1, "True\n")
+    assert ended.stderr.startswith("Timeout (0:00:02)!")
+
+
+@pytest.mark.usefixtures("servers")
+def test_the_status_is_that_of_the_first_limit() -> None:
+    ended = run("""
+last_resort.END_WITHIN = 0.3
+last_resort.limit_ending(last_resort.LOST_LOCK)
+for _ in range(20):
+    last_resort.limit_ending(last_resort.HELD_UP)
+time.sleep(50)
+""")
+
+    assert ended.returncode == last_resort.LOST_LOCK
 
 
 @pytest.mark.usefixtures("servers")

@@ -468,6 +468,14 @@ async def test_a_failure_while_cells_could_not_pull_is_forgotten_when_they_can(s
     assert scene.marks() == {False}
 
 
+async def test_failures_while_cells_could_pull_count_on_when_a_canary_passes(scene: Scene) -> None:
+    scene.fail(A)
+
+    scene.gate.note_proven_cells(is_mended=True)
+
+    assert scene.marks() == {False}
+
+
 async def test_a_first_proof_says_nothing_about_failures_and_leaves_the_circuit_breaker_open(
     scene: Scene,
 ) -> None:

@@ -194,6 +194,7 @@ async def test_drained_it_ends_once_the_app_is_migrated(env: Environment, phase:
 
         assert await daemon.ended() == 0
         assert daemon.named("reconciler.left-migrations-open") == []
+        assert daemon.named("reconciler.migrated")
         await moved(env, app)
 
 

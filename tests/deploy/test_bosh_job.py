@@ -311,7 +311,7 @@ def test_metrics_may_be_served_to_a_scraper_elsewhere(pems: Pems, vcap: Path) ->
     assert config.metrics_address == "0.0.0.0:17091"
 
 
-@pytest.mark.parametrize("host", ["", "10.0.0.1:9", "[::1]", "10.0.0.1 "])
+@pytest.mark.parametrize("host", ["", "10.0.0.1:9", "[::1]", "10.0.0.1 ", "my_host"])
 def test_a_host_of_metrics_that_is_none_ends_the_deployment(host: object, pems: Pems) -> None:
     with pytest.raises(DeploymentFails, match=r"metrics\.host"):
         rendered(least(pems), metrics={"host": host})

@@ -10,12 +10,13 @@ from controller.droplets.stagings import AWAITED_FOR
 from controller.droplets.sweep import FIRST_PAUSE, GONE_RECHECK_INTERVAL, MOST_GONE, NEW_FOR, RECHECK_INTERVAL
 from reconcile.droplet_decisions import GONE_FOR
 from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase, DropletRecord
+from reconcile.known_records import StagedCopy
 from reconcile.lrps import AppGuid
 from reconcile.migrations import Goal
 from reconcile.policy import Policy
 from reconcile.reasons import Reason
-from reconcile.records import Binding, JobId, requester_of_lrp
-from reconcile.references import parse_image_reference
+from reconcile.records import Binding, JobId, JobState, requester_of_lrp
+from reconcile.references import ImageReference, parse_image_reference
 from tests.controller.droplets.conftest import (
     APP,
     INTERVAL,
@@ -105,6 +106,31 @@ async def test_a_copy_that_a_droplet_asked_for_is_named_when_it_is_finished(scen
     scene.droplets.job_ended(APP)
 
     await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
+
+
+async def test_a_copy_that_is_finished_while_a_listing_looks_at_its_droplet_is_named(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listing records that the droplet waits for the copy, whose end nobody reports once more."""
+    await scene.begin()
+    guid = await scene.patched()
+    scene.platform.pinned.add(APP)
+    scene.droplets.look_at_app(APP)
+    await scene.until(lambda: scene.api.image_of(guid) == TEXT)
+    finished = scene.records.jobs[JobId("job-1")]
+    scene.records.jobs[finished.job_id] = replace(finished, state=JobState.COPYING)
+    read = scene.records.find_newest_copy
+
+    async def finish_meanwhile(app_guid: AppGuid, source: ImageReference) -> StagedCopy | None:
+        if scene.records.jobs[finished.job_id].is_open:
+            scene.records.jobs[finished.job_id] = finished
+            scene.droplets.job_ended(APP)
+        return await read(app_guid, source)
+
+    monkeypatch.setattr(scene.records, "find_newest_copy", finish_meanwhile)
+    scene.platform.pinned.clear()
+    scene.droplets.look_at_all()
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1), FIRST_PAUSE * 8)
 
 
 async def test_a_droplet_that_stays_as_it_is_has_a_record_that_says_why(scene: Scene) -> None:

@@ -715,6 +715,19 @@ class TestSweep:
 
             assert [each.process_guid for each in await store.records.list_lrps()] == left
 
+    async def test_one_that_was_deleted_while_no_event_was_read_is_looked_at_until_its_record_says_so(
+        self, store: Store
+    ) -> None:
+        """Else droplets of its app would wait for the copy that it could not start from."""
+        await store.records.save_lrp(replace(RECORD, reason=Reason.COPY_NOT_PULLED))
+        async with watching(store, MemoryBbs()) as scene:
+            assert await scene.queued() == [PROCESS]
+
+            await store.records.save_lrp(replace(RECORD, reason=Reason.NOT_DESIRED))
+            scene.watcher.request_full_sweep()
+            await asyncio.sleep(INTERVAL + 1.0)
+            assert await scene.queued() == []
+
     async def test_one_listing_that_lacks_an_lrp_does_not_forget_it(self, store: Store) -> None:
         bbs = MemoryBbs()
         await store.records.save_lrp(RECORD)

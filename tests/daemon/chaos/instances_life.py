@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import signal
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -257,7 +258,14 @@ class InstancesLife:
         was_working = bool(daemon.named("daemon.started"))
         if status == FAILED and not was_working and self._is_database_away():
             self._scene.happened["take-overs that ended without a database"] += 1
-        elif status == HELD_UP and time.monotonic() - machine.went_on_at < END_WITHIN:
+        elif _is_limited(daemon, status) and time.monotonic() - machine.went_on_at < END_WITHIN:
             self._scene.happened["ends that a freeze has held up"] += 1
+        elif _is_limited(daemon, status):
+            self._scene.invariants.violate(f"{machine.name} was held up until its end", daemon.text[-5000:])
         elif status not in {0, -9, LOST_LOCK, *BEFORE_START}:
             self._scene.invariants.violate(f"{machine.name} ended with {status}", daemon.text[-1500:])
+
+
+def _is_limited(daemon: DaemonProcess, status: int) -> bool:
+    """Whether a process has not ended by itself: it was ended by its last thread, or by the system."""
+    return status in {HELD_UP, -signal.SIGALRM} or "Timeout (0:00:" in daemon.text[-100_000:]

@@ -47,7 +47,7 @@ class Bbs:
         named_callers: Told the name in the client's certificate, and the path, before a call has its effect.
         streams: The open event streams.
         requests: Calls so far, by path.
-        requests_from: Calls so far, by the address that they came from.
+        requests_from: Calls so far, by the address that they came from and their path.
         is_migrating: Whether every call is answered 503.
         converge_interval: Seconds between convergence runs; None for none.
         rep_timeout: Seconds that a cell may take to answer a stop request before it is sent again.
@@ -71,7 +71,7 @@ class Bbs:
         self.named_callers: list[Callable[[str, str], None]] = []
         self.streams: list[Stream] = []
         self.requests: Counter[str] = Counter()
-        self.requests_from: Counter[str] = Counter()
+        self.requests_from: Counter[tuple[str, str]] = Counter()
         self.is_migrating = False
         self.converge_interval = converge_interval
         self.rep_timeout = 10.0
@@ -196,7 +196,7 @@ class Bbs:
 
     async def _answer(self, connection: Connection, call: Call) -> bool:
         self.requests[call.path] += 1
-        self.requests_from[connection.peer] += 1
+        self.requests_from[connection.peer, call.path] += 1
         fault = self.faults.take(call.path)
         for caller in self.failed_callers if fault is not None else ():
             caller(call.path, call.body)

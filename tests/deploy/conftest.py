@@ -55,6 +55,7 @@ def own(pems: Pems) -> Tree:
             "bbs": {"api_location": f"127.0.0.1:{free_port()}"},
             "admin": {"address": f"127.0.0.1:{free_port()}"},
             "healthcheck_address": f"127.0.0.1:{free_port()}",
+            "debug_addr": f"127.0.0.1:{free_port()}",
             "drain_timeout_in_seconds": 1,
         },
     )

@@ -4,6 +4,7 @@ Started by `hack/demo --tour`; the documentation shows what it prints, and a tes
 """
 
 import asyncio
+import json
 import shlex
 import tempfile
 from collections.abc import Sequence
@@ -114,7 +115,18 @@ async def _tell_cloud_controller(env: Environment, terminal: Terminal, web: App,
     await wait(lambda: env.is_from_cache(web) and not _has_bridge(env))
     await wait(lambda: sum(row.state == "RUNNING" for row in env.rows(web)) == 2)
     await terminal.types("apps --app web")
+    async with asyncio.timeout(60):
+        # `tool` was stopped while no daemon ran.
+        while await _count_cached(env) != 3:  # noqa: ASYNC110 - another process is asked
+            await asyncio.sleep(0.5)
     await terminal.types("status")
+
+
+async def _count_cached(env: Environment) -> int:
+    """Read in the status how many apps run from their copies, as it was counted last."""
+    _, out, _ = await env.run_command("status", "--output", "json", "--config", str(env.config_path))
+    counts: dict[str, int] = json.loads(out)["apps_by_state"]
+    return counts.get("cached", 0)
 
 
 def _has_bridge(env: Environment) -> bool:

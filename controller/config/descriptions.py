@@ -4,6 +4,7 @@ Pydantic can do so too, but does it whenever the config is imported, and only wh
 """
 
 import ast
+import functools
 import inspect
 from collections.abc import Mapping
 from itertools import pairwise
@@ -20,6 +21,7 @@ def descriptions_of(section: type[Section]) -> Mapping[str, str]:
     return found
 
 
+@functools.cache
 def _own_descriptions(section: type[Section]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     (definition,) = ast.parse(inspect.getsource(section)).body

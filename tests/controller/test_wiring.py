@@ -136,7 +136,9 @@ def test_a_slow_image_that_holds_all_connections_says_nothing_about_the_private_
         }
         config = Config.model_validate(values)
         health = open_health(config)
-        waits = Timeouts(connect=1.0, idle=0.2, total=5.0)
+        waits = Timeouts(
+            connect=10.0, idle=3.0, total=10.0
+        )  # what waits for a connection, waits idle seconds
         copies = open_registries(config, timeouts=waits, retries=Retries(attempts=1), observer=health)
         probe = open_probe(config, ProbeObserver(health))
 

@@ -1,4 +1,4 @@
-"""No pattern of the program costs more than a text is long: each is run over 32 KiB of what is worst for it.
+"""No pattern of the program costs more than a text is long: each is run over 128 KiB of what is worst for it.
 
 The patterns are found by walking the modules, so a new one is tried without anybody thinking of it. What is
 measured is the time of this thread on the processor, which does not grow with the load of the machine. A pattern
@@ -23,7 +23,7 @@ import controller
 import reconcile
 from controller.doctor import cells
 
-LENGTH = 32 * 1024
+LENGTH = 128 * 1024
 MOST_SECONDS = 0.5
 """Time on the processor that one text may take; a linear pattern takes some milliseconds."""
 

@@ -10,7 +10,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -27,8 +27,8 @@ REFUSED = 4
 FAILED = 5
 
 
-class Place(NamedTuple):
-    """Where a command is.
+class CommandSpec(NamedTuple):
+    """Where a command is, and what it does.
 
     Attributes:
         module: Under `controller.commands`.
@@ -41,46 +41,86 @@ class Place(NamedTuple):
     help: str
 
 
-COMMANDS: Mapping[str, Place] = MappingProxyType(
+COMMANDS: Mapping[str, CommandSpec] = MappingProxyType(
     {
-        "run": Place("program_commands", "run", "Run the daemon until it gets SIGTERM or SIGINT."),
-        "reconcile": Place("plan_commands", "reconcile", "Migrate apps to their copies: plan, then apply."),
-        "restore": Place("plan_commands", "restore", "Migrate apps back to their sources and pin them."),
-        "status": Place("control_commands", "status", "Show what the daemon is doing as a whole."),
-        "images": Place("listing_commands", "images", "List cached images."),
-        "image": Place("copy_commands", "image", "Show cached images and the LRPs that use them."),
-        "jobs": Place("listing_commands", "jobs", "List cache jobs."),
-        "apps": Place("listing_commands", "apps", "List Docker LRPs with their state and its reason."),
-        "droplets": Place("droplet_commands", "droplets", "List droplets with what was done about them."),
-        "migrations": Place("listing_commands", "migrations", "List the LRPs that are being migrated now."),
-        "cache": Place("copy_commands", "cache", "Copy an image into the private registry."),
-        "verify": Place("copy_commands", "verify", "Check every byte of copies in the private registry."),
-        "evict": Place("evict_command", "evict", "Delete copies that nothing uses."),
-        "backup": Place("recovery_commands", "backup", "Save a backup of the database to FILE."),
-        "restore-backup": Place(
-            "recovery_commands", "restore_backup", "Put a backup in the place of the database."
+        "run": CommandSpec("program_commands", "run", "Run the daemon until it gets SIGTERM or SIGINT."),
+        "reconcile": CommandSpec(
+            "plan_commands", "reconcile", "Migrate apps to their copies: plan, then apply."
         ),
-        "rebuild": Place(
+        "restore": CommandSpec(
+            "plan_commands", "restore", "Migrate apps back to their sources and pin them."
+        ),
+        "status": CommandSpec("control_commands", "status", "Show what the daemon is doing as a whole."),
+        "images": CommandSpec("listing_commands", "images", "List cached images."),
+        "image": CommandSpec("copy_commands", "image", "Show cached images and the LRPs that use them."),
+        "jobs": CommandSpec("listing_commands", "jobs", "List cache jobs."),
+        "apps": CommandSpec("listing_commands", "apps", "List Docker LRPs with their state and its reason."),
+        "droplets": CommandSpec(
+            "droplet_commands", "droplets", "List droplets with what was done about them."
+        ),
+        "migrations": CommandSpec(
+            "listing_commands", "migrations", "List the LRPs that are being migrated now."
+        ),
+        "cache": CommandSpec("copy_commands", "cache", "Copy an image into the private registry."),
+        "verify": CommandSpec(
+            "copy_commands", "verify", "Check every byte of copies in the private registry."
+        ),
+        "evict": CommandSpec("evict_command", "evict", "Delete copies that nothing uses."),
+        "backup": CommandSpec("recovery_commands", "backup", "Save a backup of the database to FILE."),
+        "restore-backup": CommandSpec(
+            "recovery_commands", "restore_backup", "Replace the database with a backup."
+        ),
+        "rebuild": CommandSpec(
             "recovery_commands", "rebuild", "Adopt copies and apps that the database does not know."
         ),
-        "seal-anew": Place(
+        "seal-anew": CommandSpec(
             "recovery_commands", "seal_anew", "Seal stored logins with the newest journal key."
         ),
-        "pause": Place("control_commands", "pause", "Let the daemon start no new work until `resume`."),
-        "resume": Place("control_commands", "resume", "Let a paused daemon resume its work."),
-        "reset-circuit-breaker": Place(
+        "pause": CommandSpec("control_commands", "pause", "Let the daemon start no new work until `resume`."),
+        "resume": CommandSpec("control_commands", "resume", "Let a paused daemon resume its work."),
+        "reset-circuit-breaker": CommandSpec(
             "control_commands", "reset_circuit_breaker", "Let migrations resume after too many failures."
         ),
-        "log-level": Place(
+        "log-level": CommandSpec(
             "control_commands", "log_level", "Show or change which log lines the daemon writes."
         ),
-        "audit": Place("listing_commands", "audit", "List what operators told the daemon to do."),
-        "doctor": Place("program_commands", "doctor", "Check everything that the daemon needs."),
-        "config": Place("program_commands", "config", "Check a config file, or print an example of one."),
-        "completion": Place("program_commands", "completion", "Print a script for completion in a shell."),
+        "audit": CommandSpec("listing_commands", "audit", "List what operators told the daemon to do."),
+        "doctor": CommandSpec("program_commands", "doctor", "Check everything that the daemon needs."),
+        "config": CommandSpec(
+            "program_commands", "config", "Check a config file, or print an example of one."
+        ),
+        "completion": CommandSpec(
+            "program_commands", "completion", "Print a script for completion in a shell."
+        ),
     }
 )
 """Commands by name, in the order in which documents list them."""
+
+
+class WholeWords(click.HelpFormatter):
+    """Folds help texts between words only: click also folds after a hyphen, within names that people copy."""
+
+    _NO_HYPHEN = "\N{NON-BREAKING HYPHEN}"
+
+    def write_text(self, text: str) -> None:
+        """Write a text."""
+        super().write_text(text.replace("-", self._NO_HYPHEN))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write terms with their descriptions."""
+        whole = [(term, text.replace("-", self._NO_HYPHEN)) for term, text in rows]
+        super().write_dl(whole, col_max, col_spacing)
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        """Write how a command is called."""
+        super().write_usage(prog, args.replace("-", self._NO_HYPHEN), prefix)
+
+    def getvalue(self) -> str:
+        """Return what was written."""
+        return super().getvalue().replace(self._NO_HYPHEN, "-")
+
+
+click.Context.formatter_class = WholeWords
 
 
 class LateCommands(click.Group):
@@ -92,13 +132,13 @@ class LateCommands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """Import a command."""
-        place = COMMANDS.get(cmd_name)
-        if place is None:
+        spec = COMMANDS.get(cmd_name)
+        if spec is None:
             return None
-        module = importlib.import_module(f"controller.commands.{place.module}")
-        command = getattr(module, place.attribute)
+        module = importlib.import_module(f"controller.commands.{spec.module}")
+        command = getattr(module, spec.attribute)
         if not isinstance(command, click.Command):
-            raise TypeError(f"{place.module}.{place.attribute} is no command")
+            raise TypeError(f"{spec.module}.{spec.attribute} is no command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

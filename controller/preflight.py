@@ -4,10 +4,12 @@
 other systems can tell, such as a peer that refuses a certificate, is checked by doctor.
 """
 
+import os
 import ssl
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +32,7 @@ from controller.store.inspection import check_database, recorded_registries
 from reconcile.errors import DockerCacheError, Invalid
 
 _HIGHEST_PORT = 65535
+_ALL_HOSTS = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 - it is looked for, and not listened on
 
 T = TypeVar("T")
 
@@ -48,7 +51,7 @@ def load_usable_config(path: Path) -> Config:
 
 def warnings_of(config: Config) -> tuple[str, ...]:
     """List settings that are valid, and are more often a mistake than intended; blocks."""
-    found = list(config.warnings)
+    found = [*config.warnings, *_admin_client_warnings(config)]
     if config.docker_socket is not None and not _socket_of(config.docker_socket).exists():
         found.append(
             f"docker_socket: {_socket_of(config.docker_socket)} does not exist: nothing can be copied"
@@ -70,6 +73,7 @@ def problems_of(config: Config) -> Iterator[str]:
     yield from _port_problem("healthcheck_address", config.healthcheck_address)
     yield from _port_problem("debug_address", config.debug_address)
     yield from _port_problem("locket_address", config.locket_address)
+    yield from _shared_address_problems(config)
     yield from _authorities_problem("bbs_ca_cert_file", config.bbs_ca_cert_file)
     yield from _pair_problem("bbs_client", config.bbs_client_cert_file, config.bbs_client_key_file)
     yield from _authorities_problem("cloud_controller_ca_cert_file", config.cloud_controller_ca_cert_file)
@@ -163,6 +167,28 @@ def _port_problem(key: str, address: str | None) -> Iterator[str]:
     port = 0 if address is None else int(address.rpartition(":")[2])
     if port > _HIGHEST_PORT:
         yield f"{key}: {port} is no port: the highest is {_HIGHEST_PORT}"
+
+
+def _shared_address_problems(config: Config) -> Iterator[str]:
+    """Find addresses of the daemon's own servers of which only one could listen."""
+    given = {
+        "admin_address": config.admin_address,
+        "metrics_address": config.metrics_address,
+        "healthcheck_address": config.healthcheck_address,
+        "debug_address": config.debug_address,
+    }
+    listening = [(key, *address.rpartition(":")[::2]) for key, address in given.items() if address]
+    for (first, host, port), (second, other_host, other_port) in combinations(listening, 2):
+        is_same_host = host.lower() == other_host.lower() or not _ALL_HOSTS.isdisjoint({host, other_host})
+        if is_same_host and int(port) == int(other_port) != 0:
+            yield f"{second}: {first} has port {port} too: each server needs a port of its own"
+
+
+def _admin_client_warnings(config: Config) -> Iterator[str]:
+    """Find what would fail each command; the daemon itself need not be allowed to read these files."""
+    certificate, key = config.admin_client_cert_file, config.admin_client_key_file
+    if all(file is not None and os.access(file, os.R_OK) for file in (certificate, key)):
+        yield from _pair_problem("admin_client", certificate, key)
 
 
 def _socket_of(url: str) -> Path:

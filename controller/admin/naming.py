@@ -24,12 +24,15 @@ def find_by_prefix(name: str, guids: Iterable[GuidT]) -> GuidT | None:
     """Find the one GUID that equals a name or begins with it; None when there is none.
 
     Raises:
-        Invalid: `ambiguous`: several GUIDs begin with the name, and none equals it.
+        Invalid: `ambiguous`: several GUIDs begin with the name, and none equals it; `name-too-short`.
     """
+    guids = tuple(guids)
     matching = [guid for guid in guids if _names(name, guid)]
     exact = [guid for guid in matching if guid == name]
     if len(matching) > 1 and not exact:
         raise _ambiguous(name, sorted(matching))
+    if not matching and 0 < len(name) < SHORTEST_PREFIX and any(guid.startswith(name) for guid in guids):
+        raise _too_short(name)
     return next(iter(exact or matching), None)
 
 
@@ -37,7 +40,7 @@ def resolve_guids(names: Iterable[str], guids: Sequence[GuidT]) -> tuple[str, ..
     """Replace each name by the GUID that it names; a name without a GUID stays, and so matches nothing.
 
     Raises:
-        Invalid: `ambiguous`: as `find_by_prefix`.
+        Invalid: As `find_by_prefix`.
     """
     return tuple(find_by_prefix(name, guids) or name for name in names)
 
@@ -64,7 +67,7 @@ class ImageNames:
 
         Raises:
             NotFound: `no-such-image`.
-            Invalid: `ambiguous`: the text names several.
+            Invalid: `ambiguous`: the text names several; `name-too-short`.
         """
         exact = self._images.get(CacheGuid(name))
         if exact is not None:
@@ -75,6 +78,8 @@ class ImageNames:
         matching = [*by_guid, *(image for image in by_source if image not in by_guid)]
         if len(matching) > 1:
             raise _ambiguous(name, [f"{image.cache_guid} ({image.source})" for image in matching])
+        if not matching and self._is_short_prefix(name):
+            raise _too_short(name)
         if not matching:
             detail = f"there is no cached image {name[:256]}; `images` lists them"
             raise NotFound(SYSTEM, "no-such-image", detail)
@@ -87,6 +92,11 @@ class ImageNames:
         start = bisect_left(self._guids, name)
         return tuple(takewhile(lambda guid: guid.startswith(name), islice(self._guids, start, None)))
 
+    def _is_short_prefix(self, name: str) -> bool:
+        at = bisect_left(self._guids, name)
+        begins_one = at < len(self._guids) and self._guids[at].startswith(name)
+        return 0 < len(name) < SHORTEST_PREFIX and begins_one
+
 
 def _names(name: str, guid: str) -> bool:
     return guid == name or (len(name) >= SHORTEST_PREFIX and guid.startswith(name))
@@ -97,6 +107,11 @@ def _reference(text: str) -> ImageReference | None:
         return parse_image_reference(text).canonical()
     except Invalid:
         return None
+
+
+def _too_short(name: str) -> Invalid:
+    detail = f"{name!r} is too short: write at least {SHORTEST_PREFIX} characters of a GUID"
+    return Invalid(SYSTEM, "name-too-short", detail)
 
 
 def _ambiguous(name: str, candidates: Sequence[str]) -> Invalid:

@@ -1,13 +1,28 @@
-"""Asks a person at the terminal before something is changed."""
+"""Asks a person at the terminal before something is changed, and says what Ctrl-C has left undone."""
 
 import asyncio
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import click
 
 
 class Interrupted(click.ClickException):
     """A person ended the command before all was done."""
+
+
+@contextmanager
+def explaining_interruption(what_is_left: Callable[[], str]) -> Iterator[None]:
+    """Let Ctrl-C within a block end the command with a text of what was done and what goes on.
+
+    Raises:
+        Interrupted: Ctrl-C was pressed.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted: {what_is_left()}") from None
 
 
 async def ask(question: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import click
@@ -50,7 +51,8 @@ def status(*, config_path: Path, is_direct: bool, output: Output, watch: bool) -
         else:
             await _show_live(output, client, is_direct=is_direct)
 
-    call(Target(config_path, is_direct), work)
+    with suppress(KeyboardInterrupt) if watch else nullcontext():
+        call(Target(config_path, is_direct), work)
 
 
 async def _print_changes(output: Output, client: AdminClient, *, is_direct: bool) -> None:
@@ -196,7 +198,7 @@ def _unhealthy(row: Row) -> tuple[str, str]:
 
 _FROM_DROPLETS_ADVICE = (
     "no droplet is patched, and tasks and restarts from those that name copies fail at first: "
-    "let the registry serve such pulls, or put the droplets back with `restore`"
+    "let the registry serve such pulls, or migrate the apps back with `restore`"
 )
 
 
@@ -312,7 +314,7 @@ def reset_circuit_breaker(*, config_path: Path, output: Output) -> None:
 def log_level(*, level: str | None, config_path: Path, output: Output) -> None:
     """Show or change which log lines the daemon writes.
 
-    LEVEL is the lowest of the lines that are written from now on. It stays until the daemon ends, or
+    Lines of LEVEL and above are written from now on. It stays until the daemon ends, or
     restarts itself on SIGHUP; then the config decides again. An instance that stands by does this too.
 
     \b

@@ -1,6 +1,6 @@
 """The commands that work on copies: cache, image, verify."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from controller.admin.admin_client import AdminClient
-from controller.commands.listing_commands import attempt_of
-from controller.commands.options import config_option, direct_option, output_option, wide_output_option
+from controller.commands.confirmation import explaining_interruption
+from controller.commands.listing_commands import describe_job
+from controller.commands.options import config_option, direct_option, listing_options, output_option
 from controller.commands.output import Output
 from controller.commands.sessions import Target, call
 from controller.commands.tables import Column, Row
-from controller.commands.words import format_count, format_size, format_time, format_wait
+from controller.commands.words import format_count, format_size, format_time
 from reconcile.errors import DockerCacheError
 from reconcile.reasons import Reason
 
@@ -36,9 +37,11 @@ def cache(*, config_path: Path, is_direct: bool, output: Output, follow: bool, r
     Example:
       diego-docker-cache cache --follow docker.io/library/nginx:1.27
     """
+    requested = list[Row]()
 
     async def work(client: AdminClient) -> None:
         job = await client.cache_image(reference)
+        requested.append(job)
         if not (follow or is_direct):
             if output.is_json:
                 output.json_lines([job])
@@ -51,7 +54,16 @@ def cache(*, config_path: Path, is_direct: bool, output: Output, follow: bool, r
         if not output.is_json:
             click.echo(last["url"])
 
-    call(Target(config_path, is_direct), work)
+    def what_is_left() -> str:
+        if not requested:
+            return "the copy may not have been requested; `jobs` lists the copies that are"
+        goes_on = (
+            "the daemon goes on with the copy when it runs" if is_direct else "the daemon goes on copying"
+        )
+        return f"{goes_on}; `jobs --job {requested[0]['job_id']}` shows how far it is"
+
+    with explaining_interruption(what_is_left):
+        call(Target(config_path, is_direct), work)
 
 
 async def _follow(output: Output, client: AdminClient, job: Row) -> Row:
@@ -74,23 +86,6 @@ async def _follow(output: Output, client: AdminClient, job: Row) -> Row:
                     done = progress["transferred_bytes"] + progress["skipped_bytes"]
                     bars.update(bar, total=progress["total_bytes"] or None, completed=done)
     return job
-
-
-def describe_job(job: Row) -> str:
-    """Describe a job in one line: state, attempt, error of the last attempt, and start of the next one."""
-    source, attempt = job["source"], attempt_of(job)
-    match job["state"]:
-        case "copying":
-            return f"{source}: copying, attempt {attempt}"
-        case "queued" if job["error"]:
-            wait = (
-                f"next attempt {format_wait(job['next_attempt_at'])}" if job["next_attempt_at"] else "queued"
-            )
-            return f"{source}: attempt {attempt} failed: {job['error']}; {wait}"
-        case "failed":
-            return f"{source}: failed after {format_count(job['attempts'], 'attempts')}"
-        case state:
-            return f"{source}: {state}"
 
 
 def _progress_bars(output: Output, *, is_transfer: bool) -> "AbstractContextManager[Progress | None]":
@@ -162,7 +157,13 @@ def _image_pairs(row: Row) -> list[tuple[str, str]]:
 VERIFY_COLUMNS = (
     Column("source", lambda row: row["source"]),
     Column("status", lambda row: row["status"], is_state=True),
-    Column("size", lambda row: format_size(row["bytes"]), priority=2, is_number=True),
+    Column(
+        "size",
+        lambda row: format_size(row["bytes"]),
+        priority=2,
+        is_number=True,
+        value=lambda row: row["bytes"],
+    ),
     Column("error", lambda row: row["error"], priority=1, is_prose=True),
     Column("cache-guid", lambda row: row["cache_guid"], priority=3),
 )
@@ -171,7 +172,7 @@ VERIFY_COLUMNS = (
 @click.command()
 @config_option
 @direct_option
-@wide_output_option
+@listing_options(VERIFY_COLUMNS)
 @click.option("--repair", is_flag=True, help="Send again what is missing or corrupt, under the same GUID.")
 @click.argument("names", nargs=-1, metavar="[IMAGE]...")
 def verify(
@@ -193,9 +194,12 @@ def verify(
       diego-docker-cache verify 03943662 5f1c
       diego-docker-cache verify --repair
     """
-    rows = call(
-        Target(config_path, is_direct), lambda client: _verify(output, client.verify(names, repair=repair))
-    )
+    rows = list[Row]()
+    with explaining_interruption(lambda: f"{_read(rows)}; run the command again for the rest"):
+        call(
+            Target(config_path, is_direct),
+            lambda client: _verify(output, client.verify(names, repair=repair), rows),
+        )
     if not output.is_json:
         output.listing(rows, VERIFY_COLUMNS, what="copies")
     bad = sum(row["status"] not in {"ok", "repaired"} for row in rows)
@@ -208,8 +212,13 @@ def verify(
         )
 
 
-async def _verify(output: Output, verified: AsyncGenerator[Row, None]) -> list[Row]:
-    rows = list[Row]()
+def _read(rows: Sequence[Row]) -> str:
+    total = f"{rows[-1]['done']:,} of {format_count(rows[-1]['total'], 'copies')}" if rows else "no copy"
+    return f"{total} {'was' if not rows or rows[-1]['total'] == 1 else 'were'} verified"
+
+
+async def _verify(output: Output, verified: AsyncGenerator[Row, None], rows: list[Row]) -> None:
+    """Add a row for each copy, as soon as it was verified."""
     with _progress_bars(output, is_transfer=False) as bars:
         bar = None if bars is None else bars.add_task("reading copies", total=None)
         async with aclosing(verified):
@@ -219,4 +228,3 @@ async def _verify(output: Output, verified: AsyncGenerator[Row, None]) -> list[R
                     bars.update(bar, total=row["total"], completed=row["done"])
                 if output.is_json:
                     output.json_lines([row])
-    return rows

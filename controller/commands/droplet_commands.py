@@ -72,5 +72,6 @@ def droplets(
     rows = sorted(found, key=lambda row: (row["org_name"], row["space_name"], row["app_name"]))
     output.listing(rows, DROPLETS, what="droplets")
     if not rows:
-        report_no_match(output, [*written_filters(filters), *(("--phase", phase) for phase in phases)])
+        given = [*written_filters(filters), *(("--phase", phase) for phase in phases)]
+        report_no_match(output, given, listing="droplets")
     explain(output, [row["reason"] for row in rows if row["phase"] != "patched"])

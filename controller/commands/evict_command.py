@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from controller.admin.admin_client import AdminClient
-from controller.commands.confirmation import ask
-from controller.commands.options import config_option, direct_option, wide_output_option, yes_option
+from controller.commands.confirmation import ask, explaining_interruption
+from controller.commands.options import config_option, direct_option, listing_options, yes_option
 from controller.commands.output import Output
 from controller.commands.sessions import Target, call
 from controller.commands.tables import Column, Row
@@ -23,7 +23,7 @@ class NotAllDeleted(Conflict):
     """Some of the copies that were named were not deleted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deleting:
     """Which copies are to be deleted, and how.
 
@@ -31,11 +31,15 @@ class Deleting:
         names: Of copies; none means all that nothing uses.
         is_dry: Nothing is deleted.
         is_sure: Nobody is asked for confirmation.
+        chosen: Number of copies that are being deleted; 0 before that.
+        deleted: Number of those that were deleted so far.
     """
 
     names: tuple[str, ...] = ()
     is_dry: bool = False
     is_sure: bool = False
+    chosen: int = 0
+    deleted: int = 0
 
 
 def _unused(row: Row) -> str:
@@ -51,9 +55,15 @@ def _deletable_from(row: Row) -> str:
 COLUMNS = (
     Column("source", lambda row: row["source"] or row["name"]),
     Column("verdict", lambda row: row["verdict"], is_state=True),
-    Column("size", lambda row: format_size(row["bytes"]), priority=2, is_number=True),
-    Column("unused", _unused, priority=3),
-    Column("deletable-from", _deletable_from, priority=4),
+    Column(
+        "size",
+        lambda row: format_size(row["bytes"]),
+        priority=2,
+        is_number=True,
+        value=lambda row: row["bytes"],
+    ),
+    Column("unused", _unused, priority=3, value=lambda row: row["unused_since"]),
+    Column("deletable-from", _deletable_from, priority=4, value=lambda row: row["deletable_from"]),
     Column("detail", lambda row: row["detail"], priority=1, is_prose=True),
     Column("cache-guid", lambda row: row["cache_guid"], priority=5),
 )
@@ -62,7 +72,7 @@ COLUMNS = (
 @click.command()
 @config_option
 @direct_option
-@wide_output_option
+@listing_options(COLUMNS)
 @click.option("--unused", "is_unused", is_flag=True, help="All copies that nothing uses.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only show which copies would be deleted.")
 @yes_option
@@ -81,10 +91,11 @@ def evict(  # noqa: PLR0913 - each is an option
 
     An IMAGE is a cache GUID, a unique prefix of it with at least 4 characters, or a source reference. What
     would be deleted is shown, with the reason why each other copy stays and from when it may be deleted, and
-    is deleted after a confirmation. Used are copies of LRPs, also without instances, of bridges, pending and
-    running tasks, migrations, and of apps that may need them at their next start; a copy may be deleted once
-    nothing has used it for `eviction_grace`. When a named copy is refused, the others are still deleted, and
-    the exit status is 4. With --dry-run the status is 2 when something would be deleted, 0 when not.
+    is deleted after a confirmation. A copy is in use while an LRP (also one without instances), a bridge, a
+    pending or running task or a migration refers to it, and while an app may need it at its next start. It
+    may be deleted once nothing has used it for `eviction_grace`. When a named copy is refused, the others are
+    still deleted, and the exit status is 4. With --dry-run the status is 2 when something would be deleted,
+    0 when not.
 
     \b
     Examples:
@@ -96,7 +107,18 @@ def evict(  # noqa: PLR0913 - each is an option
         raise click.UsageError("which copies? name them, or give --unused")
 
     deleting = Deleting(names, is_dry=is_dry, is_sure=is_sure)
-    sys.exit(call(Target(config_path, is_direct), lambda client: plan_and_delete(output, client, deleting)))
+    with explaining_interruption(lambda: _what_is_left(deleting)):
+        status = call(
+            Target(config_path, is_direct), lambda client: plan_and_delete(output, client, deleting)
+        )
+    sys.exit(status)
+
+
+def _what_is_left(deleting: Deleting) -> str:
+    if not deleting.chosen:
+        return "no copy was deleted"
+    done = f"{deleting.deleted:,} of {format_count(deleting.chosen, 'copies')} were deleted"
+    return f"{done}, and perhaps one more; run the command again for the rest"
 
 
 async def plan_and_delete(output: Output, client: AdminClient, deleting: Deleting) -> int:
@@ -115,8 +137,11 @@ async def plan_and_delete(output: Output, client: AdminClient, deleting: Deletin
     refused = [f"{row['name']}: {row['detail']}" for row in rows if row not in chosen] if names else []
     if chosen:
         if not deleting.is_sure:
+            if output.is_json:
+                for row in chosen:
+                    output.note(f"{row['cache_guid']}  {row['source'] or row['name']}")
             await ask(f"Delete {format_count(len(chosen), 'copies')}?")
-        refused += await _delete(output, client, [row["cache_guid"] for row in chosen])
+        refused += await _delete(output, client, [row["cache_guid"] for row in chosen], deleting)
     _refuse(output, refused, len(names) or len(chosen))
     return 0
 
@@ -131,14 +156,15 @@ def _show(output: Output, rows: list[Row], chosen: list[Row]) -> None:
         output.say("no copy can be deleted")
 
 
-async def _delete(output: Output, client: AdminClient, guids: list[str]) -> list[str]:
+async def _delete(output: Output, client: AdminClient, guids: list[str], deleting: Deleting) -> list[str]:
     """Delete copies, and return why some were not deleted."""
-    refused = list[str]()
+    refused, deleting.chosen = list[str](), len(guids)
     async with aclosing(client.evict(guids)) as results:
         async for row in results:
             if not row["deleted"]:
                 refused.append(f"{row['cache_guid']}: {row['error']}")
                 continue
+            deleting.deleted += 1
             if output.is_json:
                 output.json_lines([row])
             output.say(f"deleted {row['url']}")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import click
@@ -23,6 +23,7 @@ from controller.commands.sessions import Target, call
 from controller.commands.tables import Column, Row
 from controller.commands.words import (
     format_age,
+    format_count,
     format_duration,
     format_size,
     format_time,
@@ -68,7 +69,7 @@ IMAGES = (
         priority=4,
         value=lambda row: row["verified_at"],
     ),
-    Column("shared-with", lambda row: ", ".join(row["further_sources"]), priority=7, is_prose=True),
+    Column("shared-with", lambda row: ", ".join(row["further_sources"]), priority=7),
 )
 
 
@@ -106,6 +107,23 @@ def attempt_of(job: Row) -> str:
     return f"{job['attempts']} of {job['max_attempts']}"
 
 
+def describe_job(job: Row) -> str:
+    """Describe a job in one line: state, attempt, error of the last attempt, and start of the next one."""
+    source, attempt = job["source"], attempt_of(job)
+    match job["state"]:
+        case "copying":
+            return f"{source}: copying, attempt {attempt}"
+        case "queued" if job["error"]:
+            wait = (
+                f"next attempt {format_wait(job['next_attempt_at'])}" if job["next_attempt_at"] else "queued"
+            )
+            return f"{source}: attempt {attempt} failed: {job['error']}; {wait}"
+        case "failed":
+            return f"{source}: failed after {format_count(job['attempts'], 'attempts')}"
+        case state:
+            return f"{source}: {state}"
+
+
 JOBS = (
     Column("source", lambda row: row["source"]),
     Column("state", lambda row: row["state"], is_state=True),
@@ -141,7 +159,7 @@ JOBS = (
     "--job",
     "job_ids",
     multiple=True,
-    help="Only this job, by its id or a unique prefix of it. May be repeated.",
+    help="Only this job, by its id or a unique prefix of it with at least 4 characters. May be repeated.",
 )
 @listing_options(JOBS)
 def jobs(  # noqa: PLR0913 - each is an option
@@ -166,13 +184,18 @@ def jobs(  # noqa: PLR0913 - each is an option
     if watch:
         if states or job_ids:
             raise click.UsageError("--watch shows all open jobs: give no --state and no --job with it")
-        call(target, lambda client: _watch_jobs(output, client))
+        if output.width is None and (output.view.columns or output.view.sort):
+            raise click.UsageError(
+                "where there is no terminal, --watch shows one change a line: give no --columns and no --sort"
+            )
+        with suppress(KeyboardInterrupt):
+            call(target, lambda client: _watch_jobs(output, client))
         return
     rows = call(target, lambda client: client.list_jobs(states, job_ids))
     output.listing(rows, JOBS, what="jobs")
     if not rows:
         given = [("--state", state) for state in states] + [("--job", job_id) for job_id in job_ids]
-        report_no_match(output, given)
+        report_no_match(output, given, listing="jobs")
 
 
 async def _watch_jobs(output: Output, client: AdminClient) -> None:
@@ -182,14 +205,7 @@ async def _watch_jobs(output: Output, client: AdminClient) -> None:
                 output.json_lines([row])
         elif output.width is None:
             async for row in changes:
-                texts = (
-                    row["source"],
-                    row["state"],
-                    progress_of(row),
-                    f"attempt {attempt_of(row)}",
-                    row["error"],
-                )
-                output.say("  ".join(filter(None, texts)))
+                output.say(", ".join(filter(None, (describe_job(row), progress_of(row)))))
         else:
             await _show_live(output, changes)
 
@@ -285,7 +301,8 @@ def _phase_began(row: Row) -> float:
     "--process-guid",
     "process_guids",
     multiple=True,
-    help="Only this LRP, by its process GUID or a unique prefix of it. May be repeated.",
+    help="Only this LRP, by its process GUID or a unique prefix of it with at least 4 characters. May be "
+    "repeated.",
 )
 @listing_options(MIGRATIONS)
 def migrations(*, config_path: Path, is_direct: bool, output: Output, process_guids: tuple[str, ...]) -> None:

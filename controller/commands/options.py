@@ -100,7 +100,9 @@ def listing_options(columns: Sequence[Column]) -> Callable[[F], F]:
             "--sort", metavar="COLUMN", help="Sort by this column; with - before it, the greatest first."
         )(run)
         run = click.option(
-            "--columns", metavar="NAMES", help=f"Show only these columns, of: {','.join(names)}."
+            "--columns",
+            metavar="NAMES",
+            help=f"Show only these columns, with commas between them, of: {', '.join(names)}.",
         )(run)
         return cast("F", _format_option(_wide_option(run)))
 
@@ -119,7 +121,11 @@ _FILTERS = (
     ("--org", "orgs", "Only apps of organizations whose name or GUID matches this glob."),
     ("--space", "spaces", "Only apps of spaces whose name or GUID matches this glob."),
     ("--image", "images", "Only apps of images that match this glob, such as 'docker.io/library/*'."),
-    ("--process-guid", "process_guids", "Only this LRP, by its process GUID or a unique prefix of it."),
+    (
+        "--process-guid",
+        "process_guids",
+        "Only this LRP, by its process GUID or a unique prefix of it with at least 4 characters.",
+    ),
 )
 
 
@@ -141,16 +147,28 @@ def written_filters(filters: Filters) -> list[tuple[str, str]]:
     return [(option, value) for option, field, _ in _FILTERS for value in getattr(filters, field)]
 
 
-def report_no_match(output: Output, options: Iterable[tuple[str, str]]) -> None:
+_NAMING = frozenset({"--app", "--process-guid", "--job"})
+"""Options that name something, unlike those that only narrow a listing."""
+
+_LISTED = {"apps": "the Docker LRPs", "droplets": "the droplets", "jobs": "the open jobs"}
+"""Listing to what it lists without options."""
+
+
+def report_no_match(output: Output, options: Iterable[tuple[str, str]], *, listing: str = "apps") -> None:
     """Say that nothing matches some options.
 
+    Args:
+        output: Where it is said.
+        options: Each with its value.
+        listing: The command that lists what could have been named.
+
     Raises:
-        NotFound: `nothing-matches`: one of them names an app or an LRP, so something was expected.
+        NotFound: `nothing-matches`: one of them names an app, an LRP or a job, so something was expected.
     """
     given = list(options)
     if not given:
         return
     text = "nothing matches " + " ".join(f"{option} {shlex.quote(value)}" for option, value in given)
-    if any(option in {"--app", "--process-guid"} for option, _ in given):
-        raise NotFound("admin", "nothing-matches", f"{text}; `apps` lists the Docker LRPs")
+    if any(option in _NAMING for option, _ in given):
+        raise NotFound("admin", "nothing-matches", f"{text}; `{listing}` lists {_LISTED[listing]}")
     output.note(text)

@@ -80,23 +80,27 @@ class Output:
 
     def listing(self, rows: Sequence[Row], columns: Sequence[Column], *, what: str) -> None:
         """Write rows, sorted as the view says, below their number; `what` is the plural noun for them."""
-        by_name = {column.name: column for column in columns}
-        if self.view.sort:
-            column = by_name[self.view.sort]
-            rows = sorted(rows, key=column.sort_key, reverse=self.view.is_descending)
         if self.is_json:
-            self.json_lines(rows)
+            self.json_lines(self._sorted(rows, columns))
             return
         self.say(format_count(len(rows), what), style="heading")
-        for line in self.table(rows, [by_name[name] for name in self.view.columns] or columns):
+        for line in self.table(rows, columns):
             click.echo(line)
 
     def table(self, rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
-        """Lay out rows in the columns that the view names, or else in those that fit."""
+        """Lay out rows, sorted as the view says, in the columns that it names, or else in those that fit."""
         if not rows:
             return []
+        rows, by_name = self._sorted(rows, columns), {column.name: column for column in columns}
+        columns = [by_name[name] for name in self.view.columns] or columns
         is_unlimited = self.width is None or self.view.is_wide or bool(self.view.columns)
         return table_lines(rows, columns, width=None if is_unlimited else self.width, style=self.styled)
+
+    def _sorted(self, rows: Sequence[Row], columns: Sequence[Column]) -> Sequence[Row]:
+        for column in columns:
+            if column.name == self.view.sort:
+                return sorted(rows, key=column.sort_key, reverse=self.view.is_descending)
+        return rows
 
     def json_lines(self, rows: Iterable[Row]) -> None:
         """Write each row as a line of JSON, and flush it, since a reader may wait for the line."""

@@ -4,7 +4,7 @@ import asyncio
 import shlex
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from controller.admin.admin_client import AdminClient
 from controller.admin.documents import PlanDocument
 from controller.admin.request_options import Filters, PlanOptions
 from controller.commands.apply_view import ApplyView
-from controller.commands.confirmation import Interrupted, ask
+from controller.commands.confirmation import Interrupted, ask, explaining_interruption
 from controller.commands.droplet_plan_view import changed_droplets
 from controller.commands.options import (
     config_option,
@@ -47,18 +47,20 @@ class NotAllDone(DockerCacheError):
     """Some LRPs of a plan were not migrated."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Applying:
     """How a plan is applied, and where.
 
     Attributes:
         max_in_flight: LRPs that are migrated at a time; None leaves it to the daemon.
         is_sure: Nobody is asked for confirmation.
+        has_begun: The plan was sent to be applied.
     """
 
     target: Target
     max_in_flight: int | None
     is_sure: bool
+    has_begun: bool = False
 
 
 @click.command()
@@ -143,7 +145,9 @@ def reconcile(  # noqa: PLR0913 - each is an option
         await _apply(output, client, plan, applying)
         return 0
 
-    sys.exit(_interruptible(applying.target, work))
+    with explaining_interruption(lambda: _what_is_left(applying)):
+        status = call(applying.target, work)
+    sys.exit(status)
 
 
 @click.command()
@@ -177,12 +181,13 @@ def restore(  # noqa: PLR0913 - each is an option
 ) -> None:
     """Migrate apps back to their sources and pin them.
 
-    The plan is shown, and applied after a confirmation. Apps that are just being migrated turn round, or go
-    back after that. Pinned apps are migrated again only by `reconcile --include-pinned`. New apps are still
-    migrated: `pause` prevents that.
+    The plan is shown, and applied after a confirmation. Apps that are just being migrated turn back, or
+    are restored after that. Pinned apps are migrated again only by `reconcile --include-pinned`. New apps
+    are still migrated: `pause` prevents that.
 
     Where a Cloud Controller is configured, an app's droplets get their original images first, and its LRPs
-    follow. LRPs do not wait for one that does not answer; the daemon puts droplets back once it does.
+    follow. LRPs do not wait for a Cloud Controller that does not answer; the daemon restores droplets once it
+    does. A daemon that is paused does not: run the command again then.
 
     \b
     Examples:
@@ -206,22 +211,24 @@ def restore(  # noqa: PLR0913 - each is an option
         _report_no_match(output, plan, filters)
         if out is not None:
             _save_plan(output, out, plan, applying.target)
+            _refuse_incomplete(plan)
             return CHANGES_PENDING if is_pending(plan) else 0
         await _apply(output, client, plan, applying)
         _refuse_not_restored(plan)
         return 0
 
-    sys.exit(_interruptible(applying.target, work))
+    with explaining_interruption(lambda: _what_is_left(applying)):
+        status = call(applying.target, work)
+    sys.exit(status)
 
 
-def _interruptible(target: Target, work: Callable[[AdminClient], Awaitable[int]]) -> int:
-    try:
-        return call(target, work)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted: no further migration is started, and those that have begun run to their end "
-            "(`migrations` lists them); run the command again for the rest"
-        ) from None
+def _what_is_left(applying: Applying) -> str:
+    if not applying.has_begun:
+        return "nothing was changed"
+    return (
+        "no further migration is started, and those that have begun run to their end "
+        "(`migrations` lists them); run the command again for the rest"
+    )
 
 
 def _command(target: Target, *arguments: str) -> str:
@@ -290,6 +297,7 @@ async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applyi
         return
     if not applying.is_sure:
         await ask("Apply this plan?")
+    applying.has_begun = True
     view = ApplyView(output, len(plan.migrations), len(changed_droplets(plan)), goal=plan.end["goal"])
     try:
         with view.showing():
@@ -300,7 +308,7 @@ async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applyi
     missed = [f"{len(view.not_done)} of {view.total} apps were not migrated"] if view.not_done else []
     if view.droplets_not_done:
         count = f"{len(view.droplets_not_done)} of {format_count(view.droplets, 'droplets')}"
-        missed.append(f"{count} were not changed; the daemon goes on by itself where it can")
+        missed.append(f"{count} were not changed; a daemon that is not paused goes on by itself where it can")
     if missed:
         raise NotAllDone("admin", "not-all-done", ", and ".join(missed))
 
@@ -349,7 +357,7 @@ async def _follow(client: AdminClient, plan: PlanDocument, applying: Applying, v
             with _on_interrupt(None if applying.target.is_direct else interrupt):
                 await asyncio.wait([following])
         except asyncio.CancelledError:  # without a daemon this process itself waits for what has begun
-            view.report_interruption("no other migration is started")
+            view.report_interruption("waiting for them (again Ctrl-C leaves them to the next run)")
             raise
         copies.cancel()
     if following.cancelled():

@@ -165,7 +165,9 @@ def _show_summary(output: Output, plan: PlanDocument, not_cached: Sequence[Row])
     )
     in_flight = sum(reason_from_text(row["reason"]).state is AppState.MIGRATING for row in plan.migrations)
     if in_flight and plan.end["goal"] == "source":
-        output.say(f"{in_flight:,} of these are being migrated now: they turn round, or go back after that")
+        output.say(
+            f"{in_flight:,} of these are being migrated now: they turn back, or are restored after that"
+        )
     elif in_flight:
         output.say(f"{in_flight:,} of these are being restored now: they are migrated after that")
     unseen = sum(row["gets_unseen_content"] for row in plan.migrations)

@@ -73,8 +73,8 @@ def config() -> None:
 def check(*, config_path: Path) -> None:
     """Check a config file and the files that it names.
 
-    It says what keeps the daemon from starting with them. The status is 0 when nothing does, warnings aside,
-    and 3 otherwise.
+    It says what keeps the daemon from starting with them, and warns of what is more often a mistake than
+    intended. The status is 0 when the daemon can start, and 3 otherwise.
 
     \b
     Example:

@@ -14,8 +14,8 @@ from controller.admin.admin_client import AdminClient
 from controller.commands.options import (
     config_option,
     direct_option,
+    listing_options,
     output_option,
-    wide_output_option,
     yes_option,
 )
 from controller.commands.output import Output
@@ -79,7 +79,7 @@ def backup(*, config_path: Path, output: Output, file: Path) -> None:
 @yes_option
 @_file
 def restore_backup(*, config_path: Path, is_direct: bool, output: Output, is_sure: bool, file: Path) -> None:
-    """Put a backup in the place of the database.
+    """Replace the database with a backup.
 
     A backup that is corrupt, of a newer version, of another program, or about another private registry is
     refused before anything is changed. The replaced database is kept beside the new one. Migrations under
@@ -188,7 +188,7 @@ REBUILD_COLUMNS = (
 @click.command()
 @config_option
 @direct_option
-@wide_output_option
+@listing_options(REBUILD_COLUMNS)
 @click.option(
     "--accept-unsealed", is_flag=True, help="Believe notes that no key of journal_key_file confirms."
 )
@@ -232,9 +232,9 @@ def rebuild(*, config_path: Path, is_direct: bool, output: Output, accept_unseal
 def seal_anew(*, config_path: Path, output: Output) -> None:
     """Seal stored logins with the newest journal key.
 
-    The first key in `journal_key_file` seals, and all of them open. Whenever the daemon starts, and so after
-    SIGHUP, it seals anew what an older key has sealed. This command lets it do so again. `doctor` says which
-    keys are still needed.
+    The first key in `journal_key_file` encrypts, and any of them decrypts. Whenever the daemon starts, and so
+    after SIGHUP, it seals anew what an older key has sealed. This command lets it do so again. `doctor` says
+    which keys are still needed.
 
     \b
     Example:

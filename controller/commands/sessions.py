@@ -1,14 +1,11 @@
 """Connects a command to a running daemon, or does its work in the command's own process."""
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-
-import click
 
 from controller.admin.admin_client import AdminClient, ClientTls, open_client
 from controller.admin.client_config import load_admin_client_config
@@ -68,16 +65,8 @@ async def _call_directly(target: Target, work: Callable[[AdminClient], Awaitable
     results = list[T]()
 
     async def with_client(address: str) -> None:
-        try:
-            async with open_client(address, None) as client:
-                results.append(await work(client))
-        except asyncio.CancelledError:
-            with contextlib.suppress(OSError):  # the terminal may be gone
-                click.echo(
-                    "waiting for migrations that have begun; again Ctrl-C leaves them to the next run",
-                    err=True,
-                )
-            raise
+        async with open_client(address, None) as client:
+            results.append(await work(client))
 
     try:
         await daemon.run_standalone(config, with_client)

@@ -208,6 +208,47 @@ def test_a_value_that_cannot_work_is_refused(key: str, value: str, said: str, se
     assert the_problem(settings).startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("key", "address", "said"),
+    [
+        ("metrics_address", "127.0.0.1:1", "metrics_address: admin_address has port 1 too"),
+        ("healthcheck_address", "0.0.0.0:2", "healthcheck_address: metrics_address has port 2 too"),
+        ("debug_address", "127.0.0.1:2", "debug_address: metrics_address has port 2 too"),
+    ],
+)
+def test_two_servers_at_one_address_are_refused(
+    key: str, address: str, said: str, settings: Settings
+) -> None:
+    assert the_problem({**settings, key: address}) == f"{said}: each server needs a port of its own"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.2:1", "127.0.0.1:3"])
+def test_servers_at_addresses_of_their_own_are_fine(address: str, settings: Settings) -> None:
+    assert problems({**settings, "healthcheck_address": address}) == []
+
+
+def test_servers_whose_ports_the_system_chooses_are_fine(settings: Settings) -> None:
+    assert problems({**settings, "admin_address": "127.0.0.1:0", "metrics_address": "127.0.0.1:0"}) == []
+
+
+def test_files_of_commands_that_fit_nothing_are_a_warning(
+    settings: Settings, certificates: Certificates, tmp_path: Path
+) -> None:
+    (tmp_path / "no.pem").write_text("nothing")
+    client = certificates.client
+    files = {"admin_client_cert_file": str(client.certificate), "admin_client_key_file": str(client.key)}
+    wrong = {**files, "admin_client_key_file": str(tmp_path / "no.pem")}
+
+    assert not any(
+        "admin_client" in each for each in warnings_of(Config.model_validate({**settings, **files}))
+    )
+    (warning,) = [
+        each for each in warnings_of(Config.model_validate({**settings, **wrong})) if "admin_client" in each
+    ]
+    assert warning.startswith("admin_client_cert_file, admin_client_key_file: ")
+    assert problems({**settings, **wrong}) == []
+
+
 def test_a_file_that_is_no_database_is_refused(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "cache.db").write_bytes(b"no database at all" * 100)

@@ -436,9 +436,11 @@ async def test_ctrl_c_at_the_question_ends_it(env: Environment) -> None:
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(60):
         status = await process.wait()
+    said = await asyncio.to_thread(os.read, ours, 65536)
     os.close(ours)
 
     assert status == FAILED
+    assert b"interrupted: nothing was changed" in said
     assert not env.is_from_cache(web)
 
 

@@ -28,10 +28,16 @@ class TestGuids:
     def test_a_unique_prefix_of_four_characters_is_enough(self, name: str) -> None:
         assert find_by_prefix(name, GUIDS) == THIRD
 
-    @pytest.mark.parametrize("name", ["5f1", "", "f1c0000", "5F1C", "5f1d"])
-    def test_what_is_too_short_or_no_prefix_names_nothing(self, name: str) -> None:
+    @pytest.mark.parametrize("name", ["", "f1c", "f1c0000", "5F1C", "5f1d"])
+    def test_what_is_no_prefix_names_nothing(self, name: str) -> None:
         assert find_by_prefix(name, GUIDS) is None
         assert resolve_guids([name], GUIDS) == (name,)
+
+    def test_a_prefix_that_is_too_short_is_called_so(self) -> None:
+        with pytest.raises(Invalid, match="'5f1' is too short: write at least 4 characters") as caught:
+            resolve_guids(["5f1"], GUIDS)
+
+        assert caught.value.code == "name-too-short"
 
     def test_what_means_several_is_refused_with_all_of_them(self) -> None:
         with pytest.raises(Invalid) as caught:
@@ -57,7 +63,8 @@ class TestGuids:
         try:
             found = find_by_prefix(name, guids)
         except Invalid:
-            assert len(beginning) > 1
+            assert beginning
+            assert len(beginning) > 1 or len(name) < 4
             assert name not in guids
             return
         assert found is None or found == name or beginning == [found]
@@ -76,7 +83,13 @@ class TestCachedImages:
         assert caught.value.code == "ambiguous"
         assert SECOND in caught.value.detail
 
-    @pytest.mark.parametrize("name", ["039", "nginx", "nginx:1.28", "", "a b", "r.example/team/app", "*"])
+    def test_a_prefix_of_a_guid_that_is_too_short_is_called_so(self) -> None:
+        with pytest.raises(Invalid, match="'039' is too short") as caught:
+            ImageNames(IMAGES).find("039")
+
+        assert caught.value.code == "name-too-short"
+
+    @pytest.mark.parametrize("name", ["9", "nginx", "nginx:1.28", "", "a b", "r.example/team/app", "*"])
     def test_what_names_none_is_not_found(self, name: str) -> None:
         with pytest.raises(NotFound, match="there is no cached image") as caught:
             ImageNames(IMAGES).find(name)

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from controller.commands.copy_commands import describe_job
+from controller.commands.listing_commands import describe_job
 
 
 def job(state: str, **fields: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Every help text, as a person reads it."""
 
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -63,6 +64,14 @@ def test_no_escape_shows_in_a_help_text(path: tuple[str, ...], columns: int) -> 
 
 
 @each_command
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_no_line_ends_within_a_name(path: tuple[str, ...], columns: int) -> None:
+    """Options, columns and statuses have hyphens, and are copied."""
+    for line in help_of(*path, columns=columns).splitlines():
+        assert not re.search(r"\w-$", line), line
+
+
+@each_command
 def test_examples_stand_on_lines_of_their_own(path: tuple[str, ...]) -> None:
     if isinstance(found(path), click.Group):
         return
@@ -117,12 +126,12 @@ def test_no_old_word_is_left_in_a_help_text(path: tuple[str, ...]) -> None:
         "re-point",
         "left alone",
         "leave alone",
-        "put back",
         "held on",
         "moved",
         "damaged",
     ):
         assert word not in text
+    assert not re.search(r"\bput(s|ting)? (\w+ ){0,3}back\b", text)
 
 
 def test_all_commands_are_there() -> None:

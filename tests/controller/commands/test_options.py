@@ -103,6 +103,10 @@ class TestNoMatch:
         assert caught.value.code == "nothing-matches"
         assert f"nothing matches --org acme {option} nope" in caught.value.detail
 
+    def test_the_listing_that_has_the_names_is_said(self) -> None:
+        with pytest.raises(NotFound, match="nothing matches --job nope; `jobs` lists the open jobs"):
+            report_no_match(Output("text"), [("--job", "nope")], listing="jobs")
+
     def test_without_filters_nothing_is_said(self, capsys: pytest.CaptureFixture[str]) -> None:
         report_no_match(Output("text"), [])
 

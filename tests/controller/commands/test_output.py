@@ -129,6 +129,12 @@ def test_a_view_sorts_rows_by_their_values_in_both_formats(
     assert found == order
 
 
+def test_a_table_that_changes_in_its_place_is_sorted_and_has_the_columns_of_the_view() -> None:
+    output = Output("text", View(columns=("size", "app"), sort="size", is_descending=True))
+
+    assert output.table(ROWS, COLUMNS) == ["SIZE  APP", "  10  müller", "   9  web"]
+
+
 def test_rows_without_a_value_come_last() -> None:
     column = Column("when", lambda row: "", value=lambda row: row["at"])
     rows: list[dict[str, float | None]] = [{"at": None}, {"at": 2.0}, {"at": 1.0}]

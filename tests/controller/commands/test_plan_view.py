@@ -18,7 +18,7 @@ MOVING = replace(MOVE, copy=None, reason=Reason.BRIDGING)
 @pytest.mark.parametrize(
     ("goal", "said"),
     [
-        (Goal.SOURCE, "1 of these are being migrated now: they turn round, or go back after that"),
+        (Goal.SOURCE, "1 of these are being migrated now: they turn back, or are restored after that"),
         (Goal.CACHE, "1 of these are being restored now: they are migrated after that"),
     ],
 )

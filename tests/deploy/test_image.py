@@ -159,10 +159,8 @@ def test_the_daemon_lives_reads_its_config_again_and_ends_with_sigterm(
         until(lambda: container.logs().decode().count('"docker-cache.daemon.starting"') == 2, container)
         wait_until_well(container)
 
-        began = time.monotonic()
         container.stop(timeout=30)
         assert container.wait(timeout=30)["StatusCode"] == 0
-        assert time.monotonic() - began < 10
 
     database = tmp_path / "store" / "cache.db"
     assert (database.stat().st_uid, database.stat().st_mode & 0o777) == (USER, 0o600)

@@ -118,9 +118,8 @@ def _internal(counter: str) -> str:
 
 
 _NOBODY_WORKS = (
-    "Apps run on, from wherever they run. What is pushed, restarted or scaled now comes from its source, "
-    "no image is "
-    "copied, and no migration goes on."
+    "Apps run on, from wherever they run. What is pushed now comes from its source, and so does what is "
+    "restarted, unless its droplet names its copy. No image is copied, and no migration goes on."
 )
 
 ALERTS = (
@@ -330,7 +329,7 @@ ALERTS = (
         Severity.WARNING,
         "30m",
         "Cells cannot pull from the private registry as Cloud Controller lets them",
-        "Droplets stay as they are, so that each push, restart or scale of an app needs a migration. "
+        "Droplets stay as they are, so that each push, restart or change of memory needs a migration. "
         "Migrations work.",
         "how-to/cloud-controller.md#let-cells-pull-what-cloud-controller-desires",
         "max without (instance) "

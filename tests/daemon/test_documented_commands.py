@@ -19,8 +19,6 @@ from tests.daemon.operator import Operator, Row, running_apps, until_deletable
 from tests.documents import PAGES, Block, blocks, documents
 from tests.simulators import images
 
-pytestmark = pytest.mark.thorough
-
 PROGRAM = "diego-docker-cache"
 NOT_RUN = {
     "one of them stays, and both tell the story above": "hack/demo",
@@ -44,6 +42,8 @@ CONFIGURED = {
     name for name, command in every_command() if any(each.name == "config_path" for each in command.params)
 }
 """The commands that take the daemon's config."""
+SHOWN_ELSEWHERE = 5
+"""Commands of ours in blocks of other programs, fewer than there are."""
 STORIES = frozenset({"hack/demo", "hack/demo --tour", "hack/demo --year", "hack/demo --ha"})
 """Run by tests/test_docs.py, with what they print."""
 
@@ -80,6 +80,27 @@ def test_what_is_never_run_is_no_command_of_ours() -> None:
     never_run = [block for path in documents() for block in blocks(path) if block.language == "shell-session"]
 
     assert [block.where for block in never_run for each in block.commands if each.startswith(PROGRAM)] == []
+
+
+def test_what_is_typed_elsewhere_exists() -> None:
+    """As in a container, or by a path: nothing runs these commands."""
+    typed = [
+        (block.where, shlex.split(words))
+        for path in documents()
+        for block in blocks(path)
+        if block.language == "shell-session"
+        for words in re.findall(rf"{PROGRAM}(?::[0-9.]+)? ([a-z].*)", block.text)
+    ]
+
+    assert len(typed) > SHOWN_ELSEWHERE
+    assert [(where, words) for where, words in typed if not is_command(words)] == []
+
+
+def is_command(words: list[str]) -> bool:
+    """Whether there is such a command, with these options."""
+    found = [command for name, command in every_command() if name.split() == words[: len(name.split())]]
+    options = {option for command in found for each in command.params for option in each.opts}
+    return bool(found) and options >= {word for word in words if word.startswith("-")}
 
 
 def test_every_block_has_a_command() -> None:
@@ -215,6 +236,7 @@ def _parts(words: list[str]) -> Iterator[list[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 async def test_every_documented_command_works(env: Environment) -> None:
     typist, problems = Typist(env), list[str]()
 

@@ -30,8 +30,9 @@ from controller.config import (
     TrafficConfig,
     descriptions_of,
 )
+from controller.config.example import written_default
 from controller.config.sections import Section
-from controller.config.values import format_duration, parse_duration
+from controller.config.values import parse_duration
 from controller.metrics import Metrics
 from controller.metrics.families import PREFIX, Open, Reach, Values
 from hack import alert_cases, alerts, bosh_job
@@ -100,7 +101,7 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, float) and any(
         isinstance(each, BeforeValidator) and each.func is parse_duration for each in field.metadata
     ):
-        return f'`"{format_duration(value)}"`'
+        return f'`"{written_default(field)}"`'
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, int) and value >= 1 << 30:

@@ -149,11 +149,19 @@ def _value(field: FieldInfo, key: str, section: str, *, width: int) -> list[str]
     return [json.dumps(written_default(field))]
 
 
+def _written_duration(seconds: float) -> str:
+    """Write a duration in hours or minutes where these leave no rest: "24h", "10m", "90s"."""
+    for unit, length in (("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:.10g}{unit}"
+    return format_duration(seconds)
+
+
 def written_default(field: FieldInfo) -> object:
     """Return the default of a key as it is written in the file, such as "30s" instead of 30.0."""
     parsers = [each.func for each in field.metadata if isinstance(each, BeforeValidator)]
     if parse_duration in parsers:
-        return format_duration(field.default)
+        return _written_duration(field.default)
     if parse_size in parsers:
         return format_size(field.default)
     return field.default

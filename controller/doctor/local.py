@@ -20,7 +20,7 @@ async def check_config(config: Config) -> Findings:
     """Say whether the daemon would start with the config; its warnings are the matter of other checks."""
     problems = await asyncio.to_thread(lambda: list(problems_of(config)))
     for text in problems:
-        yield problem(CONFIG, text, "correct it: docs/pages/reference/configuration.md describes every key")
+        yield problem(CONFIG, text, "correct it: `diego-docker-cache config example` describes every key")
     if not problems:
         text = f"the config can be used, for {config.bbs_address} and {config.cache_registry.address}"
         yield ok(CONFIG, text)

@@ -13,7 +13,7 @@ _REMOVED: Mapping[str, str] = {
     "allowed_networks of that registry's entry in registries",
     "blob_grace": "a transfer is measured over min_rate_window, whatever its size",
 }
-"""Keys that earlier versions had, and what to write instead."""
+"""Keys that configs of development versions have, and what to write instead."""
 
 
 def load_config(path: Path) -> Config:

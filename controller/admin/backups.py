@@ -42,7 +42,7 @@ class BackupReceiver:
         if self._database is None or self._restart is None:
             detail = (
                 "this process has no database file that can be replaced; one on a server is restored by the "
-                "tools of the server, see docs/pages/how-to/database-server.md"
+                'tools of the server: see "Use a database server" in the documentation'
             )
             raise Invalid("admin", "no-database-file", detail)
         if self._receiving.locked():

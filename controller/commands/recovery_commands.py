@@ -34,7 +34,7 @@ _LOOK_AGAIN = 0.5
 
 _NEXT = "the daemon is paused: run `rebuild`, look at `reconcile`, then `resume`"
 
-_SERVER_PAGE = "docs/pages/how-to/database-server.md"
+_SERVER_PAGE = '"Use a database server" in the documentation'
 
 _file = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 

@@ -65,7 +65,7 @@ class RequestWatch:
     def answered(self, answer: ApiAnswer, seconds: float) -> None:
         """Log one answer, with the ID by which the log of the server has the request."""
         log.debug(
-            "asked",
+            "received-response",
             call=answer.call,
             status=answer.status,
             request_id=answer.request_id,
@@ -85,10 +85,12 @@ class RequestWatch:
         since, now = status.failing_since, self._clock()
         if since is not None and now - since >= FAILING_FOR and not self._is_failing:
             self._is_failing = True
-            log.error("failing", address=status.address, error=status.error, for_s=round(now - since))
+            log.error(
+                "became-unavailable", address=status.address, error=status.error, for_s=round(now - since)
+            )
         if since is None and self._is_failing and status.reachable_since is not None:
             self._is_failing = False
-            log.info("answers-again", address=status.address)
+            log.info("became-available", address=status.address)
 
     def _log_scopes(self, missing: tuple[str, ...]) -> None:
         if missing != self._missing:

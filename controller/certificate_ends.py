@@ -76,7 +76,7 @@ class CertificateEnds:
             elif not 0 <= now - self._said.get(name, 0.0) < SAY_INTERVAL:
                 self._said[name] = now
                 detail = describe_end(name, end, datetime.fromtimestamp(now, UTC))
-                log.error("certificate-ends", file=name, detail=detail)
+                log.error("found-certificate-near-its-end", file=name, detail=detail)
 
 
 def describe_end(name: str, end: datetime, now: datetime) -> str:

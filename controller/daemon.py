@@ -107,7 +107,7 @@ async def run(
         raise
     except DockerCacheError as error:
         limit_ending(HELD_UP)  # before the log, which nobody may read
-        log.fatal("failed", error=str(error))
+        log.fatal("failed-to-run", error=str(error))
         raise
     log.info("stopped")
     return should_restart

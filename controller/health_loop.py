@@ -215,7 +215,7 @@ class HealthLoop:
             return
         self._reported.remove(before.key)
         log.info(
-            "registry-well-again",
+            "registry-became-healthy",
             registry=before.registry,
             side=before.side,
             use=before.use,

@@ -72,7 +72,7 @@ async def open_instance(
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
     raise_limit(config)
     for warning in config.warnings:
-        log.info("config-warning", detail=warning)
+        log.info("found-doubtful-setting", detail=warning)
     lag = LoopLag()
     checks = SelfChecks(process.metrics.instance, lag)
     certificates = CertificateEnds(certificate_files(config), process=process)

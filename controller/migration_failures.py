@@ -70,7 +70,9 @@ class MigrationFailures:
         self._met_no_pulls = self._awaits_pulls = any(record.met_no_pulls for record in records)
         self._note_change()
         if self.overall.is_open or self.set_aside:
-            log.info("kept-circuit-breaker", reason=str(self.overall), set_aside=self._names_set_aside())
+            log.info(
+                "restored-circuit-breaker-state", reason=str(self.overall), set_aside=self._names_set_aside()
+            )
 
     def reset(self) -> None:
         """Forget all failures, since an operator asked for it."""

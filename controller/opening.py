@@ -47,7 +47,7 @@ async def open_resources(
         key = read_journal_key(config)
         store = await until_answered(instance, lambda: _open_store(config, database, key), stage=TAKING_OVER)
         for exposed in await asyncio.to_thread(exposed_files, config):
-            log.error("file-open-to-others", detail=str(exposed), advice=exposed.advice)
+            log.error("found-exposed-file", detail=str(exposed), advice=exposed.advice)
         if store.restored is not None:
             _report_restored(store.restored)
         if not store.journal.is_durable:

@@ -40,7 +40,7 @@ class Retention:
             try:
                 forgotten = await self._records.forget_unused(self._process.clock() - self._after)
             except DockerCacheError as error:
-                log.exception("failed-to-forget-records", error=str(error))
+                log.exception("failed-to-delete-old-records", error=str(error))
             else:
                 if forgotten:
-                    log.info("forgot-records", bindings=forgotten)
+                    log.info("deleted-old-records", bindings=forgotten)

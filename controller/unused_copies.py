@@ -145,7 +145,7 @@ class UnusedCopies:
                 try:
                     await self._note(await self._look_at_all(self._sources.droplets.list_named_lately))
                 except DockerCacheError as error:
-                    log.info("failed-to-look", error=str(error), retry_after_s=interval)
+                    log.info("failed-to-check-unused-copies", error=str(error), retry_after_s=interval)
             await asyncio.sleep(interval)
 
     async def decide(self, wanted: Collection[CacheGuid]) -> list[EvictionDecision]:

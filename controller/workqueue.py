@@ -237,7 +237,7 @@ class WorkQueue(Generic[Key]):
         highest = self._priorities[key] = max(priority, self._priorities.get(key, priority))
         seconds = (URGENT_BUSY_DELAY if highest is Priority.URGENT else BUSY_DELAY)(excess)
         if self._turns.is_to_be_reported(key):
-            log.warning("delayed-busy-key", key=str(key), turns=MAX_TURNS + excess, retry_after_s=seconds)
+            log.error("delayed-busy-key", key=str(key), turns=MAX_TURNS + excess, retry_after_s=seconds)
         self._delayed.add(key)
         loop = asyncio.get_running_loop()
         self._timers[key] = loop.call_later(seconds, self._end_delay, key)

@@ -36,7 +36,7 @@ class Audit:
         text = json.dumps(arguments, sort_keys=True)
         if len(text) > MAX_ARGUMENT_CHARACTERS:
             text = json.dumps({"truncated": text[:MAX_ARGUMENT_CHARACTERS]})
-        log.info("called", caller=caller, call=call, arguments=text, outcome=outcome)
+        log.info("finished-call", caller=caller, call=call, arguments=text, outcome=outcome)
         entry = AuditEntry(self._clock(), caller, call, text, outcome)
         try:
             await self._entries.add_entry(entry)

@@ -319,7 +319,9 @@ class Servicer(AdminServicer):
             if self._served.are_open:
                 await self._dependencies.stored.audit.note(caller, "SetLogLevel", arguments, "done")
             else:
-                log.info("called", caller=caller, call="SetLogLevel", arguments=arguments, outcome="done")
+                log.info(
+                    "finished-call", caller=caller, call="SetLogLevel", arguments=arguments, outcome="done"
+                )
             level.set(request.level)
             return pb.LogLevel(level=level.name, configured=level.configured)
 

@@ -57,7 +57,7 @@ class ShownContents:
         if shown.standing is Standing.FOREIGN:
             size = await self._engine.show(resolved, credentials, reader)
             self._metrics.jobs.shown_bytes.inc(size)
-            log.debug("content-shown", job=job.job_id, source_image=str(job.source), bytes=size)
+            log.debug("verified-access-to-content", job=job.job_id, source_image=str(job.source), bytes=size)
             await self._proofs.save_proof(ContentProof(digest, reader, "", self._clock()))
         elif resolved.root_digest != digest:
             await self._engine.resolve(job.source.at(digest), credentials)

@@ -169,7 +169,7 @@ class CanaryLoop:
         after = before.failed(cell_id, failure, self._process.clock(), cause=cause)
         if before.is_proven and not after.is_proven:
             log.error(
-                "cells-may-not-pull",
+                "instance-failed-to-pull",
                 placement_tags=sorted(placement_tags),
                 cell_id=cell_id,
                 reason=failure.blame,

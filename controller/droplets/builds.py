@@ -132,7 +132,7 @@ class BuildFollower:
     def _retry(self, guid: BuildGuid, error: DockerCacheError) -> None:
         is_hopeless = not isinstance(error, Unavailable | Denied)
         if is_hopeless or self._is_older(guid, GIVE_UP_AFTER):
-            log.debug("left-build-to-listing", build_guid=guid, error=str(error))
+            log.debug("stopped-following-build", build_guid=guid, error=str(error))
             self._end(guid, "unanswered")
             return
         seconds = self._queue.back_off(guid, BUILD_PAUSE)

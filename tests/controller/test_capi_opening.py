@@ -124,9 +124,9 @@ def test_a_failure_that_lasts_and_a_scope_that_is_missing_are_logged_once(
     assert logged(ApiOutcome.UNAVAILABLE, failing) == []
     assert logged(ApiOutcome.OK, well) == []
     now = 130.0
-    assert logged(ApiOutcome.UNAVAILABLE, failing) == ["failing"]
+    assert logged(ApiOutcome.UNAVAILABLE, failing) == ["became-unavailable"]
     assert logged(ApiOutcome.UNAVAILABLE, failing) == []
-    assert logged(ApiOutcome.OK, well) == ["answers-again"]
+    assert logged(ApiOutcome.OK, well) == ["became-available"]
     assert logged(ApiOutcome.OK, lacking) == ["scopes-missing"]
     assert logged(ApiOutcome.DENIED, lacking) == []
     assert logged(ApiOutcome.OK, well) == []

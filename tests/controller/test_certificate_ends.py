@@ -41,7 +41,9 @@ def certificate(pair: Pair, name: str = "bbs_client_cert_file") -> CertificateFi
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
     lines = map(json.loads, capsys.readouterr().out.splitlines())
-    return [line["data"]["detail"] for line in lines if line["message"].endswith("certificate-ends")]
+    return [
+        line["data"]["detail"] for line in lines if line["message"].endswith("found-certificate-near-its-end")
+    ]
 
 
 async def test_a_certificate_with_time_left_is_a_metric_only(

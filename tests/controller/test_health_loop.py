@@ -159,7 +159,7 @@ async def test_one_that_does_not_answer_is_known_soon_and_said_once(
     assert scene.loop.unhealthy == ()
     assert scene.served == 1
     output = capsys.readouterr().out
-    (said,), (well,) = lines(output, "registry-unhealthy"), lines(output, "registry-well-again")
+    (said,), (well,) = lines(output, "registry-unhealthy"), lines(output, "registry-became-healthy")
     assert (said["level"], well["level"]) == ("error", "info")
     assert said["data"] == {
         "registry": CACHE,
@@ -264,7 +264,7 @@ class TestSources:
             await self.fail(scene)
 
         output = capsys.readouterr().out
-        said, well = lines(output, "registry-unhealthy"), lines(output, "registry-well-again")
+        said, well = lines(output, "registry-unhealthy"), lines(output, "registry-became-healthy")
         assert len(said) in {3, 4}
         assert len(well) in {len(said), len(said) - 1}
 

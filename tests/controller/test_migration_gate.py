@@ -339,7 +339,7 @@ async def test_failures_of_an_earlier_process_count(scene: Scene, capsys: pytest
     assert scene.reason(B) is Reason.CIRCUIT_BREAKER_OPEN
     assert scene.reason(B, NOW + 61) is None
     assert scene.gauge("circuit_breaker_open") == 1
-    assert "reconciler.kept-circuit-breaker" in capsys.readouterr().out
+    assert "reconciler.restored-circuit-breaker-state" in capsys.readouterr().out
     assert str(scene.gate.failures.overall) == said
 
 

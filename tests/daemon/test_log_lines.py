@@ -89,7 +89,7 @@ async def test_a_rollout_is_one_line_for_each_copy_and_each_migration(env: Envir
         assert sum(app.process_guid in line for line in daemon.text.splitlines()) == 1
     assert events(daemon, "cacher.cached-image", "reconciler.migrated", "watcher.listed-bbs") == [
         "daemon.starting",
-        "daemon.config-warning",
+        "daemon.found-doubtful-setting",
         "daemon.serving",
         "admin.serving",
         "daemon.became-active",
@@ -99,7 +99,7 @@ async def test_a_rollout_is_one_line_for_each_copy_and_each_migration(env: Envir
         "watcher.subscribed-to-bbs-events",
         "control.waiting-for-resume",
         "control.resumed",
-        "admin.called",
+        "admin.finished-call",
         "canary.cells-can-pull",
         "daemon.received-signal",
         "daemon.stopping",

@@ -254,7 +254,7 @@ async def test_an_open_circuit_breaker_stays_open_in_the_next_process_until_it_i
     await first.kill()
 
     second = await env.started_daemon()
-    assert second.named("reconciler.kept-circuit-breaker")
+    assert second.named("reconciler.restored-circuit-breaker-state")
     assert (await operator.runs("status")).row["circuit_breaker"] == opened
     assert (await operator.runs("reconcile", "--apply", "--yes")).status == REFUSED
     await operator.runs("reset-circuit-breaker")
@@ -262,7 +262,7 @@ async def test_an_open_circuit_breaker_stays_open_in_the_next_process_until_it_i
 
     third = await env.started_daemon()
     assert (await operator.runs("status")).row["circuit_breaker"]["open"] is False
-    assert not third.named("reconciler.kept-circuit-breaker")
+    assert not third.named("reconciler.restored-circuit-breaker-state")
 
 
 def kept_failures(env: Environment) -> int:
@@ -298,7 +298,9 @@ async def test_what_operators_do_is_kept_with_who_did_it(env: Environment) -> No
     ], "asking is no entry"
     assert {row["caller"] for row in audit.rows} == {"CN=client"}
     assert json.loads(audit.rows[-1]["arguments"]) == {"max_in_flight": 0, "migrations": 1}
-    logged = [line["data"] for line in daemon.lines if line.get("message") == "docker-cache.admin.called"]
+    logged = [
+        line["data"] for line in daemon.lines if line.get("message") == "docker-cache.admin.finished-call"
+    ]
     assert [line["call"] for line in logged] == ["Apply", "Apply", "Evict", "Evict", "Resume"]
 
 
@@ -434,7 +436,7 @@ async def test_a_daemon_says_at_its_start_that_others_can_read_its_key(env: Envi
     await asyncio.to_thread(Path(env.settings["journal_key_file"]).chmod, 0o644)
     daemon = await env.started_daemon()
 
-    (told,) = daemon.named("daemon.file-open-to-others")
+    (told,) = daemon.named("daemon.found-exposed-file")
     assert told["data"]["detail"].startswith(
         f"journal_key_file: {env.settings['journal_key_file']} can be read"
     )

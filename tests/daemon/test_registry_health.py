@@ -112,7 +112,7 @@ async def test_a_full_private_registry_is_said_to_be_full_until_it_has_room(
 
     mend(faults)
     await env.replaced(app)
-    well = await daemon.logged("health.registry-well-again")
+    well = await daemon.logged("health.registry-became-healthy")
     assert well["level"] == "info"
     assert await unhealthy(operator) == []
     assert len(lines(daemon, "registry-unhealthy")) == 1

@@ -144,7 +144,7 @@ async def test_status_warns_of_a_certificate_that_ends(env: Environment) -> None
     install(env, "admin_client", authority.client("operator"))
     daemon = await env.started_daemon()
     operator = Operator(env)
-    said = await daemon.logged("certificates.certificate-ends")
+    said = await daemon.logged("certificates.found-certificate-near-its-end")
 
     row = (await operator.runs("status")).row
     shown = await operator.reads("status")

@@ -25,7 +25,7 @@ async def test_a_second_process_on_the_same_store_refuses_and_says_why(env: Envi
     second = await env.start_daemon()
 
     assert await second.ended() == 4
-    (line,) = second.named("daemon.failed")
+    (line,) = second.named("daemon.failed-to-run")
     assert line["level"] == "fatal"
     assert f"is held by process {first.pid}" in line["data"]["error"]
     assert "Traceback" not in second.text

@@ -50,7 +50,7 @@ async def test_a_call_stands_in_the_log_as_well(capsys: pytest.CaptureFixture[st
     (line,) = logged(capsys.readouterr().out)
     assert line == {
         "level": "info",
-        "message": "docker-cache.admin.called",
+        "message": "docker-cache.admin.finished-call",
         "caller": "CN=ops",
         "call": "Pause",
         "arguments": "{}",
@@ -64,7 +64,7 @@ async def test_a_store_that_takes_no_entry_costs_neither_the_call_nor_its_line(
     await audit(Entries(is_full=True)).note("CN=ops", "Resume", {}, "done")
 
     called, failed = logged(capsys.readouterr().out)
-    assert (called["message"], called["call"]) == ("docker-cache.admin.called", "Resume")
+    assert (called["message"], called["call"]) == ("docker-cache.admin.finished-call", "Resume")
     assert (failed["message"], failed["level"]) == ("docker-cache.admin.failed-to-save-audit-entry", "error")
 
 

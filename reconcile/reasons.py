@@ -47,13 +47,13 @@ class Reason(StrEnum):
     LOGIN_OUTDATED = (
         "login-outdated",
         _PENDING,
-        "it runs from its copy with another login than cells are to use, which it is to get",
+        "it runs from its copy with an outdated login, and gets the configured one",
     )
     LOGIN_UPDATED = "login-updated", _CACHED, "it runs from its copy, and got the configured login in place"
     FOREIGN_LOGIN = (
         "foreign-login",
         _CACHED,
-        "somebody else desired it from a copy, with another login than cells are to use; it stays as it is",
+        "somebody else desired it from a copy, with another login than the configured one; it stays as it is",
     )
     COPY_UNKNOWN = (
         "copy-unknown",
@@ -93,7 +93,7 @@ class Reason(StrEnum):
     COPY_INCOMPLETE = (
         "copy-incomplete",
         _PENDING,
-        "it is desired from its copy, of which something is missing: none can start until it is mended",
+        "it is desired from its copy, which is incomplete: no instance can start until the copy is repaired",
     )
     COPY_LOST = (
         "copy-lost",
@@ -224,7 +224,7 @@ class Reason(StrEnum):
     OLD_INSTANCES_LEFT = (
         "old-instances-left",
         _MIGRATING,
-        "its bridge serves until cells have stopped its old instances, which takes as long as their pull",
+        "its bridge serves until its old instances end: a cell stops none while it pulls the image for it",
     )
     DRAINING_ORIGINAL = (
         "draining-original",
@@ -240,7 +240,7 @@ class Reason(StrEnum):
     INSTANCES_CHANGED = (
         "instances-changed",
         _MIGRATING,
-        "an instance started or stopped directly before its removal, which was cancelled",
+        "an instance started or stopped directly before it was to be removed; its removal was cancelled",
     )
     NOT_REMOVED = "not-removed", _MIGRATING, "its removal failed, and it is desired as before"
     CHANGED_BY_CLOUD_CONTROLLER = (
@@ -276,7 +276,7 @@ class Reason(StrEnum):
     NOT_HEALTHY = (
         "not-healthy",
         _FAILED,
-        "it runs from its copy, and not all of its instances do; its bridge served no more of them",
+        "not all of its instances run from its copy; its bridge had no more running, and was removed",
     )
     NOT_PULLED = (
         "not-pulled",

@@ -97,7 +97,7 @@ def restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> BeginMigration
 
 
 def _way_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> BeginMigration | Skip:
-    """Decide how an LRP goes back to its source, if that is known and was not tried in vain lately."""
+    """Decide how an LRP goes back to its source, if that is known and did not fail lately."""
     original_source = observed.original_source
     if original_source is None:
         detail = "this program did not migrate it, or the record of it is gone: `rebuild` looks for it"

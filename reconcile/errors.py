@@ -130,7 +130,7 @@ class ErrorCode(StrEnum):
     TOOK_TOO_LONG = "took-too-long"
     """The time that a job may take in all is over."""
     FAILED_BYTES = "failed-bytes"
-    """The organization's copies have moved as many bytes in vain as they may in a day."""
+    """The organization's failed copies have transferred as many bytes as they may in a day."""
     SOURCE_UNREACHABLE = "source-unreachable"
     """The source registry did not say what a reference means; what it did is in the detail."""
 

@@ -1,4 +1,4 @@
-"""Limits the bytes that copies of one organization may move in vain in a day.
+"""Limits the bytes that failed copies of one organization may transfer in a day.
 
 What was sent to the private registry for a copy that then failed may lie there until its garbage collection,
 and whoever runs a source can let copies fail as often as they are tried. Pure: the caller brings the clock.
@@ -17,7 +17,7 @@ MOST_ORGANIZATIONS = 1000
 
 @dataclass(frozen=True, slots=True)
 class FailedBytes:
-    """The bytes that one organization's copies have moved in vain, by the hour.
+    """The bytes that one organization's failed copies have transferred, by the hour.
 
     Attributes:
         parts: Beginning of each hour with its bytes, the oldest first.
@@ -35,7 +35,7 @@ class FailedBytes:
         )
 
     def seconds_until_below(self, budget: int, now: float) -> float:
-        """Count the seconds until less than the budget was moved in vain within a day; 0 when it is so."""
+        """Count the seconds until a day's failed copies transferred less than the budget; 0 when it is so."""
         kept = [(at, count) for at, count in self.parts if 0 <= now - at < DAY]
         left = sum(count for _, count in kept)
         for at, count in kept:
@@ -48,7 +48,7 @@ class FailedBytes:
 
 
 class FailedBytesBudget:
-    """What the organizations' copies have moved in vain, and who must wait for it.
+    """What the organizations' failed copies have transferred, and who must wait for it.
 
     Args:
         budget: Bytes of one organization and day.

@@ -82,7 +82,7 @@ class CacherDependencies:
         cache: The names of copies in the private registry.
         sharing: Which sources may share a copy.
         listeners: Are told of each request for a copy, and of each job that has ended.
-        failed_bytes: Keeps copies from moving ever more bytes in vain.
+        failed_bytes: Limits the bytes that failed copies of one organization transfer.
         app_tags: The names of the apps that wait for copies, for log lines.
         slots: How many jobs run at the same time, and whose.
         limits: How long a job may take.

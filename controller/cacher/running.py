@@ -51,7 +51,7 @@ class JobRunner:
         self._spent: dict[JobId, float] = {}
         """Seconds that the attempts at a job, and the waits between them, have taken."""
         self._failed_bytes = dependencies.failed_bytes
-        self._moved_in_vain: dict[JobId, int] = {}
+        self._failed_bytes_of_jobs: dict[JobId, int] = {}
         """The bytes that failed attempts at open jobs have moved."""
 
     async def run(self, job_id: JobId) -> float | None:
@@ -95,14 +95,13 @@ class JobRunner:
         """Forget how a job that has ended came to its end."""
         self._waits.pop(job_id, None)
         self._spent.pop(job_id, None)
-        self._moved_in_vain.pop(job_id, None)
+        self._failed_bytes_of_jobs.pop(job_id, None)
 
     async def _wait_for_budget(self, job: CacheJob, bindings: Sequence[Binding], seconds: float) -> float:
-        """Let a job wait whose organization has had too many bytes moved in vain; it uses up no attempt."""
+        """Let a job wait whose organization's failed copies were too large; it uses up no attempt."""
         budget = self._failed_bytes.budget
-        failure = (
-            f"{ErrorCode.FAILED_BYTES}: copies of its organization moved {budget:,} bytes in vain in a day"
-        )
+        detail = f"copies of its organization transferred {budget:,} bytes in failed attempts within a day"
+        failure = f"{ErrorCode.FAILED_BYTES}: {detail}"
         if job.failure != failure:
             self._process.metrics.jobs.failures.labels("again", FailureKind.FAILED_BYTES).inc()
             log.error(
@@ -123,7 +122,7 @@ class JobRunner:
 
     async def _count_failed_bytes(self, job: CacheJob, error: DockerCacheError) -> None:
         self._process.metrics.jobs.failed_bytes.inc(error.moved)
-        self._moved_in_vain[job.job_id] = self._moved_in_vain.get(job.job_id, 0) + error.moved
+        self._failed_bytes_of_jobs[job.job_id] = self._failed_bytes_of_jobs.get(job.job_id, 0) + error.moved
         await self._charge(job, error.moved)
 
     async def _charge(self, job: CacheJob, size: int) -> None:
@@ -160,7 +159,9 @@ class JobRunner:
             log.exception("failed-to-cache-image", job=job.job_id, source_image=str(job.source))
             failure, pause = f"{FailureKind.INTERNAL_ERROR}: see the log", RETRY_PAUSE(job.attempts)
             return await self._retry_or_fail(job, failure, pause, FailureKind.INTERNAL_ERROR)
-        await self._charge(job, -self._moved_in_vain.pop(job.job_id, 0))  # it was not in vain
+        await self._charge(
+            job, -self._failed_bytes_of_jobs.pop(job.job_id, 0)
+        )  # none of it failed in the end
         await self._report_cached(job, image, copied, self._process.monotonic() - started)
         return None
 

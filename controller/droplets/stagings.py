@@ -51,13 +51,13 @@ class KnownStagings:
             self._stagings.popitem(last=False)
 
     def put_unknown(self, guid: DropletGuid) -> None:
-        """Remember that the build of a droplet was looked for in vain."""
+        """Remember that the build of a droplet was looked for and not found."""
         self._unknown[guid] = None
         while len(self._unknown) > REMEMBERED:
             self._unknown.popitem(last=False)
 
     def may_be_found(self, guid: DropletGuid) -> bool:
-        """Whether the staging of a droplet is not known, and was not looked for in vain."""
+        """Whether the staging of a droplet is not known, and was not looked for without success."""
         return guid not in self._stagings and guid not in self._unknown
 
     def of(self, guid: DropletGuid) -> KnownStaging | None:

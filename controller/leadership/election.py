@@ -55,7 +55,7 @@ class Election:
 
     @property
     def holder(self) -> Holder | None:
-        """Who held the lock when this process last asked for it in vain; None when that is not known."""
+        """Who held the lock when this process last failed to acquire it; None when that is not known."""
         return self._holder
 
     @property

@@ -513,7 +513,7 @@ async def a_failed_staging_while_paused(scene: Scene) -> None:
 
 
 async def a_failed_staging(scene: Scene) -> None:
-    """An app that was staged well and started is staged again, in vain."""
+    """An app that was staged well and started is staged again, without success."""
     app = scene.cloud.create("staged", Image("registry.example.com/team/staged:1"))
     app.droplet = app.package
     first = await scene.cloud.stage(app)

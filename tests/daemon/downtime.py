@@ -31,7 +31,7 @@ class Patience:
 
     Attributes:
         down: That an app may be down: the report of its crash, one pass, the removal and the start.
-        hanging: More where its copy is pulled, slowly or in vain: only a time limit tells.
+        hanging: More where its copy is pulled, slowly or without success: only a time limit tells.
         call: More for each call about it that failed.
         kill: More for each daemon that was killed.
         scaling: That an LRP may have another number of instances than its owner asked for last.

@@ -125,7 +125,9 @@ def test_the_way_back_pins_the_app_of_a_droplet_on_its_source() -> None:
     ],
     ids=["pinned already", "pinned with its LRPs", "of no app"],
 )
-def test_the_way_back_pins_nothing_in_vain(decided: DecidedDroplet, criteria: DropletCriteria) -> None:
+def test_the_way_back_pins_no_app_that_needs_no_pin(
+    decided: DecidedDroplet, criteria: DropletCriteria
+) -> None:
     assert plan_droplet(decided, SUBJECT, criteria) is None
 
 

@@ -1,4 +1,4 @@
-"""Who must wait after copies have moved too many bytes in vain."""
+"""Who must wait after failed copies have transferred too many bytes."""
 
 from hypothesis import given
 from hypothesis import strategies as st

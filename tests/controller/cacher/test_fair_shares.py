@@ -36,7 +36,7 @@ class SlowRegistries(Registries):
     silent: set[str] = field(default_factory=set)
     """Hosts that do not answer what a tag means."""
     begun: list[ImageReference] = field(default_factory=list)
-    is_asked_in_vain: bool = False
+    has_left_unanswered: bool = False
 
     async def resolve(
         self,
@@ -48,7 +48,7 @@ class SlowRegistries(Registries):
         if self.failures:
             raise self.failures.pop(0)
         if source.domain in self.silent:
-            self.is_asked_in_vain = True
+            self.has_left_unanswered = True
             await asyncio.Event().wait()
         content = digest(source.tag or "")
         return ResolvedImage(source, content, content)
@@ -269,7 +269,7 @@ async def test_no_request_waits_while_a_source_is_asked_whether_its_tag_has_move
         assert late.job_id == first.job_id
         registries.silent.add("slow.example")
         registries.may_copy.set()
-        await until(lambda: registries.is_asked_in_vain)
+        await until(lambda: registries.has_left_unanswered)
 
         job = await bench.ended(await bench.cacher.request(staging("mine", "r.example/y:fine", "mine")))
 

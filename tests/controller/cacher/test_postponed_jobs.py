@@ -114,7 +114,9 @@ def moved(error: DockerCacheError, size: int) -> DockerCacheError:
 
 
 @pytest.mark.looptime
-async def test_an_app_whose_copies_move_too_many_bytes_in_vain_waits_and_others_go_on(bench: Bench) -> None:
+async def test_an_app_whose_failed_copies_transfer_too_many_bytes_waits_and_others_go_on(
+    bench: Bench,
+) -> None:
     loop, begun = asyncio.get_running_loop(), asyncio.get_running_loop().time()
     for n in range(2):
         bench.registries.copy_failures.append(moved(Invalid("registry", "digest-mismatch", "x"), 500))
@@ -128,7 +130,10 @@ async def test_an_app_whose_copies_move_too_many_bytes_in_vain_waits_and_others_
     held = await bench.store.records.find_job(waiting.job_id)
     assert held is not None
     assert (held.state, held.attempts) == (JobState.QUEUED, 0)
-    assert held.failure == "failed-bytes: copies of its organization moved 1,000 bytes in vain in a day"
+    assert (
+        held.failure
+        == "failed-bytes: copies of its organization transferred 1,000 bytes in failed attempts within a day"
+    )
 
     assert (await bench.ended(waiting, look_every=60.0)).state is JobState.CACHED
     assert DAY - 3600 <= loop.time() - begun <= DAY + 60
@@ -137,7 +142,7 @@ async def test_an_app_whose_copies_move_too_many_bytes_in_vain_waits_and_others_
 
 
 @pytest.mark.looptime
-async def test_what_was_moved_before_a_copy_went_well_was_not_moved_in_vain(bench: Bench) -> None:
+async def test_what_failed_attempts_transferred_does_not_count_once_the_copy_succeeds(bench: Bench) -> None:
     for n in range(5):
         bench.registries.copy_failures.append(moved(Unavailable("registry", "timeout", "x"), 999))
         bench.registries.content[SOURCE] = str(n)

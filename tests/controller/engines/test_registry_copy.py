@@ -510,7 +510,7 @@ async def test_C20_a_bad_source_leaves_no_tag(
     ("pattern", "content", "least"),
     [(SAMPLE.layers[0].digest, bytes(2_500_000), 2_500_000), ("/manifests/", b"<html>", 0)],
 )
-async def test_an_error_says_how_many_bytes_were_moved_in_vain(
+async def test_an_error_says_how_many_bytes_were_transferred_before_it(
     scene: Scene, pattern: str, content: bytes, least: int
 ) -> None:
     await scene.push(SAMPLE)

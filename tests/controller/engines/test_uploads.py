@@ -86,7 +86,7 @@ async def test_an_upload_whose_answer_was_lost_is_not_repeated(scene: Scene) -> 
 
 
 async def test_what_a_resumed_upload_finds_there_was_moved_once(scene: Scene) -> None:
-    """Its organization pays for what copies move in vain."""
+    """Its organization pays for what failed copies transfer."""
     await scene.push(SAMPLE)
     scene.private.resumable = True
     scene.private.fail("PUT", LAYER.digest.replace(":", "%3A"), CutUpload(len(LAYER.content)))

@@ -3,7 +3,7 @@
 from controller.store.availability import Availability, Outage, Use
 
 
-def test_an_outage_lasts_from_the_first_question_in_vain_to_the_first_answer() -> None:
+def test_an_outage_lasts_from_the_first_failed_request_to_the_first_answer() -> None:
     availability = Availability()
 
     availability.failed(Use.READING, "no answer", asked_at=100.0)

@@ -126,7 +126,7 @@ class OperatorControl:
         await self._records.pin(apps)
         changed = apps - self._pinned
         self._pinned |= apps
-        self._tell_of_pins(changed)
+        self._report_pins(changed)
 
     async def unpin(self, app_guids: Iterable[AppGuid]) -> None:
         """Let apps be migrated again."""
@@ -135,9 +135,9 @@ class OperatorControl:
     async def _unpin(self, apps: frozenset[AppGuid]) -> None:
         await self._records.unpin(apps)
         self._pinned -= apps
-        self._tell_of_pins(apps)
+        self._report_pins(apps)
 
-    def _tell_of_pins(self, changed: Iterable[AppGuid]) -> None:
+    def _report_pins(self, changed: Iterable[AppGuid]) -> None:
         for app_guid in changed:
             for listener in self.of_pins:
                 listener(app_guid)

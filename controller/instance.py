@@ -155,10 +155,10 @@ async def until_answered(instance: Instance, ask: Callable[[], Awaitable[T]], *,
                 raise
             log.info("waiting-for-database", error=str(error))
             standing.reach(f"it waits for the database: {error}")
-            instance.checks.tell(Check.DATABASE, str(error))
+            instance.checks.report_problem(Check.DATABASE, str(error))
             await asyncio.sleep(CONNECT_PAUSE)
         else:
-            instance.checks.tell(Check.DATABASE, "")
+            instance.checks.report_problem(Check.DATABASE, "")
             return answer
 
 

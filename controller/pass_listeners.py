@@ -58,10 +58,10 @@ class PassListeners:
             reason=action.reason,
             renews_login=action.renews_login,
         )
-        self._tell_developers(action.lrp, begun)
+        self._report_to_developers(action.lrp, begun)
 
     def note_end(self, outcome: Outcome) -> None:
-        """Count the end of a migration, and tell of it; nothing for none."""
+        """Count the end of a migration, and report it; nothing for none."""
         ended, reason = outcome.ended, outcome.reason
         if ended is None:
             return
@@ -69,10 +69,10 @@ class PassListeners:
         self._process.metrics.migrations.count_end(ended, reason, seconds)
         for listener in self.of_ends:
             listener(ended.original.app_guid, reason)
-        self._tell_developers(ended.original, self._ended(ended, reason, seconds))
+        self._report_to_developers(ended.original, self._ended(ended, reason, seconds))
 
     def note_recovery(self, observed: Observed, outcome: Outcome) -> None:
-        """Tell of an LRP that failed before and is well on its copy; nothing of any other."""
+        """Report an LRP that failed before and is well on its copy; no other."""
         before = observed.record
         has_failed = before is not None and before.reason.state is AppState.FAILED
         is_on_copy = observed.current_copy is not None and outcome.ended is None
@@ -83,11 +83,11 @@ class PassListeners:
                 listener(observed.lrp.app_guid)
 
     def note_failing_former(self, action: BeginMigration, cache_guid: CacheGuid) -> None:
-        """Tell of a copy in a former registry that an LRP leaves."""
+        """Report a copy in a former registry that an LRP leaves."""
         for listener in self.of_failing_former:
             listener(action.lrp.app_guid, cache_guid, action.detail)
 
-    def _tell_developers(self, lrp: DesiredLrp, event: AppEvent) -> None:
+    def _report_to_developers(self, lrp: DesiredLrp, event: AppEvent) -> None:
         for listener in self.of_migrations:
             listener(lrp, event)
 

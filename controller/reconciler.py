@@ -145,7 +145,7 @@ class Reconciler:
                 if record is not None:
                     await self._sources.records.save_lrp(record)
             finally:
-                self._tell_end(key, outcome)
+                self._report_end(key, outcome)
             self._report_outcome(observed, outcome)
             self.listeners.note_recovery(observed, outcome)
         except DockerCacheError as error:
@@ -275,8 +275,8 @@ class Reconciler:
         elif outcome.ended is None and await self._sources.journal.find_migration(key) is None:
             self.gate.cancel(key, observed.migration)
 
-    def _tell_end(self, key: ProcessGuid, outcome: Outcome) -> None:
-        """Tell of a migration that has ended, and let others start; nothing for none.
+    def _report_end(self, key: ProcessGuid, outcome: Outcome) -> None:
+        """Report a migration that has ended, and let others start; nothing for none.
 
         No later pass sees it, since it is in no journal any more. The gate is told last: a process that is to
         end waits for that.
@@ -286,19 +286,19 @@ class Reconciler:
             self.gate.end(key, outcome.ended)
 
     async def _apply(self, action: Action, observed: Observed) -> Outcome:
-        """Carry out an action; tell of a former copy that it takes an LRP from, also if a request fails."""
+        """Carry out an action; report a former copy that it takes an LRP from, also if a request fails."""
         try:
             outcome = await apply(action, observed, self._facts, self._ports)
         except DockerCacheError:
             with suppress(DockerCacheError):  # the first error says more
-                await self._tell_of_failing_former(action, observed)
+                await self._report_failing_former(action, observed)
             raise
         if outcome.ended is None:
-            await self._tell_of_failing_former(action, observed)
+            await self._report_failing_former(action, observed)
         return outcome
 
-    async def _tell_of_failing_former(self, action: Action, observed: Observed) -> None:
-        """Tell of a copy in a former registry that an LRP leaves, once its migration has begun."""
+    async def _report_failing_former(self, action: Action, observed: Observed) -> None:
+        """Report a copy in a former registry that an LRP leaves, once its migration has begun."""
         if not isinstance(action, BeginMigration) or not action.leaves_failing_former:
             return
         former, source = observed.former_copy, observed.original_source

@@ -60,7 +60,7 @@ class SelfChecks:
         self._questions = list[_Question]()
         self._since: dict[_Question, float] = {}
         self._found: dict[Check, Unwell] = {}
-        self._told: dict[Check, str] = {}
+        self._reported: dict[Check, str] = {}
         metrics.event_loop_lag.set_function(lag.seconds)
         for check in Check:
             metrics.unwell.labels(check).set_function(partial(self._is_unwell, check))
@@ -75,9 +75,9 @@ class SelfChecks:
         """
         self._questions.append(_Question(check, problem, after))
 
-    def tell(self, check: Check, problem: str) -> None:
-        """Say what is wrong with something that nobody can be asked about; empty when nothing is."""
-        self._told[check] = problem
+    def report_problem(self, check: Check, problem: str) -> None:
+        """Report what is wrong with something that cannot be asked; empty when nothing is."""
+        self._reported[check] = problem
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -99,7 +99,7 @@ class SelfChecks:
             since = self._since.setdefault(question, now)
             if now - since >= question.after:
                 found.setdefault(question.check, Unwell(question.check, since, reason))
-        for check, reason in self._told.items():
+        for check, reason in self._reported.items():
             if reason:
                 before = self._found.get(check)
                 found.setdefault(check, Unwell(check, now if before is None else before.since, reason))

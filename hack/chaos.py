@@ -57,7 +57,7 @@ async def run(arguments: argparse.Namespace) -> int:
         directory.mkdir(parents=True, exist_ok=True)
         report = await run_round(seed, min(ROUND, max(10.0, left)), directory, settings)
         print(report, flush=True)
-        for violation in [*report.violations, *report.told]:
+        for violation in [*report.violations, *report.details]:
             print(f"  {violation}", flush=True)
         if report.violations:
             print(f"  kept in {directory}", flush=True)

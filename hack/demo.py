@@ -39,38 +39,38 @@ class Demo:
 
     def __init__(self, story: Story, env: Environment, *, kill_during_copy: bool) -> None:
         self._story, self._env, self._kills = story, env, kill_during_copy
-        self._tell, self._check = story.tell, story.check
+        self._show, self._check = story.show, story.check
         self._daemon: DaemonProcess
         self._digests: dict[str, str] = {}
 
-    async def tell(self) -> None:
+    async def run(self) -> None:
         """Tell it once."""
         await self._begin()
         web, api = await self._push_in_time(), await self._push_late()
         await self._push_again(web)
         self._env.stop_source()
         self._check(await refuses(self._env.source.address), "the source registry still answers")
-        self._tell("source", "the source registry is stopped")
+        self._show("source", "the source registry is stopped")
         await self._start_anew(web, api)
         migrated = self._daemon.named("reconciler.reconciled", reason="migrated")
         self._check(len(migrated) == 1, f"{len(migrated)} LRPs were migrated")
-        self._tell("counts", f"1 migration in all, {self._env.capi.api.count()} requests to Cloud Controller")
+        self._show("counts", f"1 migration in all, {self._env.capi.api.count()} requests to Cloud Controller")
         self._env.start_source()
-        self._tell("source", "the source registry is back")
+        self._show("source", "the source registry is back")
         await self._restore(web, api)
 
     async def _begin(self) -> None:
         env = self._env
-        self._tell(
+        self._show(
             "registries",
             f"source {env.source.address} and private {env.cache.address}: {env.source.kind}",
         )
-        self._tell("bbs", f"simulator at {env.bbs.url} with cell {env.cell.settings.cell_id}")
-        self._tell("cloud", f"simulator of Cloud Controller at {env.capi.url}")
+        self._show("bbs", f"simulator at {env.bbs.url} with cell {env.cell.settings.cell_id}")
+        self._show("cloud", f"simulator of Cloud Controller at {env.capi.url}")
         self._daemon = await env.started_daemon()
-        self._tell("daemon", f"process {self._daemon.pid}, config {env.config_path}")
+        self._show("daemon", f"process {self._daemon.pid}, config {env.config_path}")
         canary = (await self._daemon.logged("canary.cells-can-pull"))["data"]
-        self._tell("canary", f"{', '.join(canary['cells'])} pulled a task's image from {env.cache.address}")
+        self._show("canary", f"{', '.join(canary['cells'])} pulled a task's image from {env.cache.address}")
 
     async def _push_in_time(self) -> App:
         """Push an app whose staging takes longer than the copy of its image."""
@@ -92,19 +92,19 @@ class Demo:
         env = self._env
         env.cell.task_gate.clear()
         build = await env.cloud.stage(app)
-        self._tell("push", f"{command}: staging task {build}")
+        self._show("push", f"{command}: staging task {build}")
         await self._cached(app)
         env.cell.task_gate.set()
         self._check(await env.cloud.staged(app, build) == "", "the staging failed")
         staged_at = monotonic()
         image = await self._patched(app)
-        self._tell("droplet", f"patched {monotonic() - staged_at:.2f} s after the staging: {image}")
+        self._show("droplet", f"patched {monotonic() - staged_at:.2f} s after the staging: {image}")
 
     async def _started_from_copy(self, app: App) -> None:
         await self._env.cloud.start_app(app)
         lrp = self._env.lrp(app)
         self._check(lrp is not None and self._env.is_from_cache(app), "the first LRP is not from the copy")
-        self._tell("app", f"desired by Cloud Controller from {lrp.root_fs if lrp else ''}")
+        self._show("app", f"desired by Cloud Controller from {lrp.root_fs if lrp else ''}")
         await self._running(app)
 
     async def _push_late(self) -> App:
@@ -115,7 +115,7 @@ class Demo:
         app = env.cloud.create("api", Image(reference))
         app.instances = 2
         build = await env.cloud.stage(app)
-        self._tell("push", f"cf push api: staging task {build}")
+        self._show("push", f"cf push api: staging task {build}")
         if self._kills:
             await self._kill_in_copy()
         self._check(await env.cloud.staged(app, build) == "", "the staging failed")
@@ -123,14 +123,14 @@ class Demo:
         lrp = env.lrp(app)
         is_from_source = lrp is not None and lrp.root_fs.startswith(f"docker://{env.source.address}/")
         self._check(is_from_source, "no LRP from the source")
-        self._tell("app", f"desired by Cloud Controller from {lrp.root_fs if lrp else ''}")
+        self._show("app", f"desired by Cloud Controller from {lrp.root_fs if lrp else ''}")
         if self._kills:
             self._daemon = await env.started_daemon()
-            self._tell("daemon", f"process {self._daemon.pid}, started again")
+            self._show("daemon", f"process {self._daemon.pid}, started again")
         await self._cached(app)
         rootfs = await env.replaced(app)
-        self._tell("migrated", f"the LRP is desired from {rootfs}")
-        self._tell("droplet", f"patched, for all that is started from now on: {await self._patched(app)}")
+        self._show("migrated", f"the LRP is desired from {rootfs}")
+        self._show("droplet", f"patched, for all that is started from now on: {await self._patched(app)}")
         await self._running(app, migrations=1)
         await self._daemon.logged(
             "reconciler.reconciled", process_guid=app.process_guid, reason=Reason.MIGRATED
@@ -142,7 +142,7 @@ class Demo:
         reference = await asyncio.to_thread(self._env.source.push, repository, tag, sample)
         self._digests[reference] = sample.manifest.digest
         size = megabytes(LAYERS * layer_bytes)
-        self._tell("image", f"pushed {reference}, {size}, manifest {sample.manifest.digest[:19]}…")
+        self._show("image", f"pushed {reference}, {size}, manifest {sample.manifest.digest[:19]}…")
         return reference
 
     async def _kill_in_copy(self) -> None:
@@ -151,17 +151,17 @@ class Demo:
         )
         await asyncio.sleep(0.05)
         await self._daemon.kill()
-        self._tell("killed", "the daemon, by SIGKILL, during the copy")
+        self._show("killed", "the daemon, by SIGKILL, during the copy")
         _, out, _ = await self._run("jobs", "--direct", "-o", "json")
         errors = {job["error"] for job in map(json.loads, out.splitlines()) if job["state"] != "cached"}
         self._check(errors == {"interrupted"}, f"no copy was under way: {out}")
-        self._tell("", "the store says: its job was interrupted")
+        self._show("", "the store says: its job was interrupted")
 
     async def _cached(self, app: App) -> None:
         env, reference = self._env, app.package.text
         line = (await self._daemon.logged("cacher.cached-image", source_image=reference))["data"]
         size = megabytes(line["transferred-bytes"])
-        self._tell("cached", f"{line['cache-image']}, {size} in {line['duration-s']} s, the same bytes")
+        self._show("cached", f"{line['cache-image']}, {size} in {line['duration-s']} s, the same bytes")
         repository = line["cache-image"].partition("/")[2].rpartition(":")[0]
         copy = await asyncio.to_thread(env.cache.pull_manifest, repository, "latest")
         is_same = copy is not None and copy.digest == self._digests[reference]
@@ -180,20 +180,20 @@ class Demo:
         """Do with apps what had them start from their sources without patched droplets."""
         env = self._env
         await env.cloud.restart(api)
-        self._tell("restart", f"cf restart api: desired from {self._rootfs(api)}")
+        self._show("restart", f"cf restart api: desired from {self._rootfs(api)}")
         await self._running(api)
         await env.cloud.deployed(await env.cloud.deploy(api))
-        self._tell("deploy", f"cf restart api --strategy rolling: desired from {self._rootfs(api)}")
+        self._show("deploy", f"cf restart api --strategy rolling: desired from {self._rootfs(api)}")
         await self._running(api)
         await env.cloud.roll_back(web, 1)
-        self._tell("rollback", f"cf rollback web --version 1: desired from {self._rootfs(web)}")
+        self._show("rollback", f"cf rollback web --version 1: desired from {self._rootfs(web)}")
         await self._running(web, reference=f"{env.source.address}/team/web:1.0")
         task = await env.cloud.run_task(api)
         rootfs = env.bbs.state.tasks[task.guid].task_definition.root_fs
         self._check(f"//{env.cache.address}/" in rootfs, f"the task is desired from {rootfs}")
         await env.cloud.ended(task)
         self._check(not task.error, f"the task failed: {task.error}")
-        self._tell("task", f"cf run-task api: {task.state}, from {rootfs}")
+        self._show("task", f"cf run-task api: {task.state}, from {rootfs}")
 
     def _rootfs(self, app: App) -> str:
         lrp = self._env.lrp(app)
@@ -214,7 +214,7 @@ class Demo:
         if not migrations:
             self._check(not self._moves(app), f"the LRP was migrated: {self._moves(app)}")
         what = f"{count} of {count} instances of {app.owner.app_name}"
-        self._tell("running", f"{what} from the copy, {migrations} migration{'s' * (migrations != 1)}")
+        self._show("running", f"{what} from the copy, {migrations} migration{'s' * (migrations != 1)}")
 
     def _moves(self, app: App) -> set[Reason]:
         """What the daemon has logged of migrating an LRP, or of having migrated it."""
@@ -230,23 +230,23 @@ class Demo:
         program.send_signal(signal.SIGINT)
         status, out, err = await output_of(program)
         self._check(status == INTERRUPTED, f"restore ended with {status}: {out}{err}")
-        self._tell("restore", f"restore --all: {line_with(out, 'apps to migrate (')}")
-        self._tell("", line_with(out, "droplets to restore,"))
-        self._tell("Ctrl-C", err.splitlines()[-1].partition(": ")[2])
+        self._show("restore", f"restore --all: {line_with(out, 'apps to migrate (')}")
+        self._show("", line_with(out, "droplets to restore,"))
+        self._show("Ctrl-C", err.splitlines()[-1].partition(": ")[2])
         status, out, err = await self._run(*everything)
         self._check(status == 0, f"restore ended with {status}: {out}{err}")
-        self._tell("restore", f"restore --all: {line_with(out, ' migrated, ')}")
+        self._show("restore", f"restore --all: {line_with(out, ' migrated, ')}")
         for app in apps:
             droplets = ", ".join(each.image or "" for each in app.droplets.values())
             self._check(env.cache.address not in droplets, "a droplet still names a copy")
             self._check(not env.is_from_cache(app), "an LRP is still desired from a copy")
             lrp = env.lrp(app)
-            self._tell(
+            self._show(
                 "restored", f"{app.owner.app_name}: LRP {lrp.root_fs if lrp else ''}; droplets {droplets}"
             )
         status, out, err = await self._run(*everything)
         self._check(status == 0, f"restore ended with {status}: {out}{err}")
-        self._tell("restore", f"restore --all: {out.rstrip().splitlines()[-1]}")
+        self._show("restore", f"restore --all: {out.rstrip().splitlines()[-1]}")
 
     async def _start(self, command: str, *arguments: str) -> Program:
         return await self._env.start(command, "--config", str(self._env.config_path), *arguments)
@@ -277,9 +277,9 @@ Everything keeps running until Ctrl-C. Try:
 
 async def main(arguments: argparse.Namespace) -> int:
     """Tell the story, and give the exit status; a signal ends everything that was started."""
-    telling = asyncio.current_task()
+    running = asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, telling.cancel if telling else sys.exit)
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel if running else sys.exit)
     story = Story()
     with tempfile.TemporaryDirectory(prefix="docker-cache-demo-") as directory:
         async with open_environment(
@@ -289,16 +289,16 @@ async def main(arguments: argparse.Namespace) -> int:
             converge_interval=30.0,
             start=start_interpreter,
         ) as env:
-            env.tell_of_cloud_controller()
+            env.connect_cloud_controller()
             env.settings["drain_delay"] = "500ms"  # nobody uses these apps
             try:
-                await Demo(story, env, kill_during_copy=arguments.kill_during_copy).tell()
+                await Demo(story, env, kill_during_copy=arguments.kill_during_copy).run()
             except (StepFailedError, TimeoutError, AssertionError) as error:
                 why = "nothing more happened in time" if isinstance(error, TimeoutError) else error
                 print(f"\nThe story broke off: {why}", file=sys.stderr)
                 print(f"\nThe daemon's last words:\n{env.last_words()}", file=sys.stderr)
                 return 1
-            story.tell("done", "every step above was checked")
+            story.show("done", "every step above was checked")
             if arguments.keep:
                 show_commands(env)
                 await asyncio.Event().wait()

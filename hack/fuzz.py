@@ -28,20 +28,20 @@ def report(campaign: Campaign) -> None:
 
 def fuzz(readers: list[Reader], minutes: float, seed: int, keep: Path | None) -> int:
     """Fuzz for a time, and give the exit status."""
-    campaign, end, told = Campaign(readers, seed), time.monotonic() + minutes * 60, 0
+    campaign, end, shown = Campaign(readers, seed), time.monotonic() + minutes * 60, 0
     while (left := end - time.monotonic()) > 0:
         campaign.run(min(left, _REPORTED_EVERY))
         report(campaign)
-        for finding in campaign.findings[told:]:
+        for finding in campaign.findings[shown:]:
             directory = Path(tempfile.mkdtemp(prefix="fuzz-")) if keep is None else keep
             directory.mkdir(parents=True, exist_ok=True)
             path = directory / f"{finding.reader}-{hashlib.sha256(finding.data).hexdigest()[:12]}"
             path.write_bytes(finding.data)
             again = f"hack/fuzz --reader {finding.reader} --split {finding.split} --input {path}"
             print(f"  {finding}\n  once more: {again}", flush=True)
-            told += 1
-    print(f"seed {seed}: {told} findings")
-    return 1 if told else 0
+            shown += 1
+    print(f"seed {seed}: {shown} findings")
+    return 1 if shown else 0
 
 
 def feed(reader: Reader, path: Path, split: int) -> int:

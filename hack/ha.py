@@ -35,7 +35,7 @@ class Pair:
         self._story, self._instances, self._env = story, instances, instances.env
         self._sample = sample
 
-    async def tell(self) -> None:
+    async def run(self) -> None:
         """Tell it once."""
         await self._begin()
         app, build = await self._stage()
@@ -43,7 +43,7 @@ class Pair:
         await self._run_without_us(app, build)
         await self._take_over(first)
         daemon = await first.start()
-        self._story.tell(first.name, f"process {daemon.pid}, started again by its supervisor")
+        self._story.show(first.name, f"process {daemon.pid}, started again by its supervisor")
         invariants = Invariants(self._env.bbs, self._env.cells, self._env.cloud)
         with invariants.watching():
             second = await self._kill_in_replacement(app)
@@ -51,7 +51,7 @@ class Pair:
             await self._replaced(app)
         self._story.check(not invariants.violations, "; ".join(invariants.violations))
         count = app.instances
-        self._story.tell("served", f"at each moment {count} of {count} instances at least")
+        self._story.show("served", f"at each moment {count} of {count} instances at least")
         await second.start()
         await self._stands_by(second)
 
@@ -61,7 +61,7 @@ class Pair:
             if instance is self._instances.all[0]:
                 await self._instances.active()
                 await daemon.logged("canary.cells-can-pull")
-                self._story.tell(instance.name, f"process {daemon.pid} has the lock, and is active")
+                self._story.show(instance.name, f"process {daemon.pid} has the lock, and is active")
             else:
                 await self._stands_by(instance)
 
@@ -70,18 +70,18 @@ class Pair:
         row = (await Operator(instance.env).runs("status")).row
         holder = row["holder"]
         self._story.check(not row["active"] and holder, f"{instance.name} does not stand by: {row}")
-        self._story.tell(
+        self._story.show(
             instance.name, f"process {instance.daemon.pid} stands by: {holder['instance_id']} is active"
         )
 
     async def _stage(self) -> tuple[App, str]:
         reference = await asyncio.to_thread(self._env.source.push, "team/web", "1.0", self._sample)
         size = megabytes(LAYERS * LAYER_BYTES)
-        self._story.tell("image", f"pushed {reference}, {LAYERS} layers, {size}")
+        self._story.show("image", f"pushed {reference}, {LAYERS} layers, {size}")
         app = self._env.cloud.create("web", Image(reference))
         app.instances = 2
         build = await self._env.cloud.stage(app)
-        self._story.tell("staging", f"task {build} desired, with -dockerRef={reference}")
+        self._story.show("staging", f"task {build} desired, with -dockerRef={reference}")
         return app, build
 
     async def _kill_in_copy(self) -> Instance:
@@ -89,7 +89,7 @@ class Pair:
         await asyncio.sleep(0.05)
         daemon = await active.kill()
         self._story.check(not daemon.named("cacher.cached-image"), "the copy had ended")
-        self._story.tell("killed", f"{active.name}, by SIGKILL, in mid-copy")
+        self._story.show("killed", f"{active.name}, by SIGKILL, in mid-copy")
         return active
 
     async def _run_without_us(self, app: App, build: str) -> None:
@@ -97,34 +97,34 @@ class Pair:
         self._story.check(await self._env.cloud.staged(app, build) == "", "the staging failed")
         await self._env.cloud.start_app(app)
         await until(lambda: self._running(app, self._env.source.address) == app.instances)
-        self._story.tell("app", f"{app.instances} instances run from {self._env.source.address}")
+        self._story.show("app", f"{app.instances} instances run from {self._env.source.address}")
 
     async def _take_over(self, killed: Instance) -> None:
         taker = await self._instances.active(but=killed)
         term = taker.daemon.named("daemon.became-active")[-1]["data"]["term"]
-        self._story.tell("taken over", f"{taker.name} has the lock now; it is active instance number {term}")
+        self._story.show("taken over", f"{taker.name} has the lock now; it is active instance number {term}")
 
     async def _kill_in_replacement(self, app: App) -> Instance:
         active, line = await self._instances.logged("cacher.cached-image")
         size, span = megabytes(line["data"]["transferred-bytes"]), line["data"]["duration-s"]
-        self._story.tell("cached", f"{line['data']['cache-image']}, {size} in {span} s, by {active.name}")
+        self._story.show("cached", f"{line['data']['cache-image']}, {size} in {span} s, by {active.name}")
         guid = app.process_guid
         active, _ = await self._instances.logged("reconciler.reconciled", process_guid=guid, reason="removed")
         await active.kill()
-        self._story.tell("killed", f"{active.name}, by SIGKILL, in mid-replacement")
+        self._story.show("killed", f"{active.name}, by SIGKILL, in mid-replacement")
         desired = self._env.bbs.state.desired
         self._story.check(guid not in desired and BRIDGE_PREFIX + guid in desired, "nothing was removed")
-        self._story.tell("", "the app's LRP is removed, and not desired again; its bridge serves")
+        self._story.show("", "the app's LRP is removed, and not desired again; its bridge serves")
         return active
 
     async def _replaced(self, app: App) -> None:
         rootfs = await self._env.replaced(app)
-        self._story.tell("migrated", f"the LRP is desired from {rootfs}")
+        self._story.show("migrated", f"the LRP is desired from {rootfs}")
         await until(lambda: BRIDGE_PREFIX + app.process_guid not in self._env.bbs.state.desired)
         await until(lambda: self._running(app, self._env.cache.address) == app.instances)
         digests = {each.manifest_digest for each in self._env.cell.instances.values() if each.is_running}
         self._story.check(digests == {self._sample.manifest.digest}, f"instances run from {digests}")
-        self._story.tell("running", f"{app.instances} of {app.instances} instances, from the copy")
+        self._story.show("running", f"{app.instances} of {app.instances} instances, from the copy")
 
     def _running(self, app: App, registry: str) -> int:
         lrp = self._env.lrp(app)
@@ -144,24 +144,24 @@ def last_words(directory: Path) -> str:
     return "\n".join(f"The last words of {log.parent.name}:\n{log.read_text()[-4000:]}\n" for log in logs)
 
 
-async def tell(story: Story, env: Environment, *, url: str, count: int) -> None:
-    """Tell the whole story once."""
-    story.tell(
+async def run(story: Story, env: Environment, *, url: str, count: int) -> None:
+    """Show the whole story once."""
+    story.show(
         "registries", f"source {env.source.address} and private {env.cache.address}: {env.source.kind}"
     )
-    story.tell("bbs", f"simulator at {env.bbs.url} with cell {env.cell.settings.cell_id}")
+    story.show("bbs", f"simulator at {env.bbs.url} with cell {env.cell.settings.cell_id}")
     sample = await asyncio.to_thread(make_image)
-    story.tell("database", f"PostgreSQL at {url.rpartition('@')[2]}, from its Debian package")
+    story.show("database", f"PostgreSQL at {url.rpartition('@')[2]}, from its Debian package")
     async with open_instances(env, url, count, ttl=LOCK_TTL, retry_interval=LOCK_RETRY) as instances:
-        story.tell("locket", f"simulator at {instances.locket.address}, keeps a lock for {LOCK_TTL} s")
-        await Pair(story, instances, sample).tell()
+        story.show("locket", f"simulator at {instances.locket.address}, keeps a lock for {LOCK_TTL} s")
+        await Pair(story, instances, sample).run()
 
 
 async def main() -> int:
     """Tell the story, and give the exit status; a signal ends everything that was started."""
-    telling = asyncio.current_task()
+    running = asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, telling.cancel if telling else sys.exit)
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel if running else sys.exit)
     story = Story()
     url = await asyncio.to_thread(databases.empty_database, "postgresql", "demo")
     with tempfile.TemporaryDirectory(prefix="docker-cache-demo-") as directory:
@@ -174,13 +174,13 @@ async def main() -> int:
         ) as env:
             env.cell.settings.stop_delay = 1.0
             try:
-                await tell(story, env, url=url, count=2)
+                await run(story, env, url=url, count=2)
             except (StepFailedError, TimeoutError, AssertionError) as error:
                 why = "nothing more happened in time" if isinstance(error, TimeoutError) else error
                 print(f"\nThe story broke off: {why}", file=sys.stderr)
                 print(f"\n{await asyncio.to_thread(last_words, Path(directory))}", file=sys.stderr)
                 return 1
-            story.tell("done", "every step above was checked")
+            story.show("done", "every step above was checked")
     return 0
 
 

@@ -32,7 +32,7 @@ class Logs:
         self._story, self._env, self._agent = story, env, agent
         self._shown: dict[str, int] = {}
 
-    async def tell(self) -> None:
+    async def run(self) -> None:
         """Tell it once."""
         daemon = await self._env.started_daemon()
         await daemon.logged("canary.cells-can-pull")
@@ -42,7 +42,7 @@ class Logs:
         self._story.check(await daemon.stop() == 0, "the daemon did not end well")
         totals = self._agent.totals("docker_cache")
         self._story.check(totals["ImagesCached"] == 1, f"counters are {totals}")
-        self._story.tell("operators", ", ".join(f"{name} {total}" for name, total in sorted(totals.items())))
+        self._story.show("operators", ", ".join(f"{name} {total}" for name, total in sorted(totals.items())))
 
     async def _push(self, name: str) -> App:
         env = self._env
@@ -77,16 +77,16 @@ class Logs:
     def _show(self, command: str, lines: Iterator[str]) -> None:
         shown = list(lines)
         self._story.check(shown, f"{command} shows nothing")
-        self._story.tell("$", command)
+        self._story.show("$", command)
         for line in shown:
             print(line, flush=True)
 
 
 async def main() -> int:
     """Tell the story, and give the exit status; a signal ends everything that was started."""
-    telling = asyncio.current_task()
+    running = asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, telling.cancel if telling else sys.exit)
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel if running else sys.exit)
     story = Story()
     with tempfile.TemporaryDirectory(prefix="docker-cache-logs-") as directory:
         async with (
@@ -95,15 +95,15 @@ async def main() -> int:
             ) as env,
             serve_agent(env.certificates) as agent,
         ):
-            env.tell_of_loggregator(agent)
+            env.connect_loggregator(agent)
             env.settings["drain_delay"] = "500ms"  # nobody uses these apps
             try:
-                await Logs(story, env, agent).tell()
+                await Logs(story, env, agent).run()
             except (StepFailedError, TimeoutError, AssertionError) as error:
                 print(f"\nThe story broke off: {error or 'nothing more happened in time'}", file=sys.stderr)
                 print(f"\nThe daemon's last words:\n{env.last_words()}", file=sys.stderr)
                 return 1
-            story.tell("done", "every step above was checked")
+            story.show("done", "every step above was checked")
     return 0
 
 

@@ -15,7 +15,7 @@ class Story:
     def __init__(self) -> None:
         self._begun = time.monotonic()
 
-    def tell(self, step: str, text: str) -> None:
+    def show(self, step: str, text: str) -> None:
         """Print one line of the timeline."""
         print(f"{time.monotonic() - self._begun:6.2f} s  {step:<10} {text}", flush=True)
 

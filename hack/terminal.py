@@ -31,7 +31,7 @@ class Terminal:
     def __init__(self, env: Environment, *, columns: int = COLUMNS, colours: bool = False) -> None:
         self._env, self._columns, self._colours = env, columns, colours
 
-    def tell(self, title: str, text: str) -> None:
+    def show(self, title: str, text: str) -> None:
         """Say what a part of the tour is about, and what happens beside the terminal."""
         print(f"# {title}", flush=True)
         print(textwrap.fill(text, self._columns, initial_indent="# ", subsequent_indent="# "), flush=True)
@@ -81,8 +81,10 @@ async def wait(condition: Callable[[], bool]) -> None:
     await asyncio.sleep(1.0)
 
 
-async def tell(env: Environment, columns: int, story: Callable[[Terminal], Awaitable[None]]) -> int:
-    """Tell a story in a terminal of its own, and give the exit status."""
+async def run_in_terminal(
+    env: Environment, columns: int, story: Callable[[Terminal], Awaitable[None]]
+) -> int:
+    """Run a story in a terminal of its own, and give the exit status."""
     try:
         await story(Terminal(env, columns=columns, colours=sys.stdout.isatty()))
     except (Broken, TimeoutError, AssertionError) as error:
@@ -99,7 +101,7 @@ def run_story(program: str, text: str | None, main: Callable[[int], Coroutine[An
     Args:
         program: How it is called.
         text: What it is about, in its first line.
-        main: Tells it in a terminal of some columns, and gives the exit status.
+        main: Runs it in a terminal of some columns, and gives the exit status.
     """
     parser = argparse.ArgumentParser(prog=program, description=(text or "").partition("\n")[0])
     parser.add_argument("--columns", type=int, default=COLUMNS, metavar="N", help="width of the terminal")

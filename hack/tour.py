@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from hack.terminal import Broken, Terminal, run_story, tell, wait
+from hack.terminal import Broken, Terminal, run_in_terminal, run_story, wait
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.programs import start_interpreter
 from tests.simulators import images
@@ -28,7 +28,7 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     daemon = await env.started_daemon()
     says = terminal.types
 
-    terminal.tell(
+    terminal.show(
         "Look around",
         "Three apps run from a public registry. The daemon was started for the first time, with "
         "`start_paused`: it watches, and changes nothing. `doctor --cells` lets each cell show that it can "
@@ -37,12 +37,12 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     await says("config check")
     await says("doctor --cells")
     await says("status")
-    terminal.tell(
+    terminal.show(
         "See what would change",
         "`reconcile` makes a plan and changes nothing. Its exit status is 2 while something is pending.",
     )
     await says("reconcile", status=2)
-    terminal.tell(
+    terminal.show(
         "Migrate one app",
         "A plan for one app goes into a file. Somebody reads it, and then it is applied as it is.",
     )
@@ -50,7 +50,7 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     await says(f"reconcile --app web --out {plan}", status=2)
     await says(f"reconcile --apply {plan} --yes")
     await says("apps")
-    terminal.tell(
+    terminal.show(
         "Let the daemon do the rest",
         "From now on it copies every image and migrates every app by itself. A canary, a tiny task of its "
         "own, has shown that cells can pull.",
@@ -62,20 +62,20 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     await says("images")
     await says("jobs --state cached")
     await says("migrations")
-    terminal.tell("Push an app", "Somebody runs `cf push late`. The image is copied while the app is staged.")
+    terminal.show("Push an app", "Somebody runs `cf push late`. The image is copied while the app is staged.")
     late = await _push(env)
     await wait(lambda: env.is_from_cache(late) and not _has_bridge(env))  # it may have run before
     await says("apps --app late")
     await daemon.stop()
     await env.cloud.stop(tool)
-    await _tell_cloud_controller(env, terminal, web, (web, worker, tool, late))
-    terminal.tell(
+    await _connect_cloud_controller(env, terminal, web, (web, worker, tool, late))
+    terminal.show(
         "Restore one app",
         "The app runs from its source again. It stays there until `reconcile --include-pinned` is used.",
     )
     await says("restore --app worker --yes")
     await says("apps --state skipped")
-    terminal.tell(
+    terminal.show(
         "Look after copies",
         "An image that is needed tomorrow is copied today. `verify` reads copies back and compares every "
         "byte. `evict` deletes copies that nothing has used for some time, here for two seconds.",
@@ -86,7 +86,7 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     await says("verify")
     await asyncio.sleep(4.0)  # the grace period
     await says("evict --unused --yes")
-    terminal.tell(
+    terminal.show(
         "Lose the public registry",
         "The public registry is stopped, and an app is scaled up. Its new instances start from the copy.",
     )
@@ -94,20 +94,22 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     await env.cloud.scale(web, 5)
     await wait(lambda: len(env.rows(web)) == 5 and all(row.state == "RUNNING" for row in env.rows(web)))
     await says("apps --app web")
-    terminal.tell("See who did what", "Each call that changes something is kept with who made it.")
+    terminal.show("See who did what", "Each call that changes something is kept with who made it.")
     await says("pause")
     await says("audit")
 
 
-async def _tell_cloud_controller(env: Environment, terminal: Terminal, web: App, apps: Sequence[App]) -> None:
+async def _connect_cloud_controller(
+    env: Environment, terminal: Terminal, web: App, apps: Sequence[App]
+) -> None:
     """Start the daemon again with a client for the API of Cloud Controller."""
-    terminal.tell(
+    terminal.show(
         "Tell Cloud Controller",
         "Cloud Controller still has the source of each app on record, and starts it from there next time. "
         "The daemon gets a client for its API, and is started again. It writes the names of copies into "
         "droplets, also of apps that do not run. After `cf restart`, nothing is left to migrate.",
     )
-    env.tell_of_cloud_controller()
+    env.connect_cloud_controller()
     await env.started_daemon()
     await wait(lambda: all(_names_copy(env, app) for app in apps))
     await terminal.types("droplets")
@@ -176,7 +178,7 @@ async def main(columns: int) -> int:
             converge_interval=1.0,
             start=start_interpreter,
         ) as env:
-            return await tell(env, columns, partial(tour, env))
+            return await run_in_terminal(env, columns, partial(tour, env))
 
 
 if __name__ == "__main__":

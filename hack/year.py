@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hack.terminal import Broken, Terminal, run_story, tell, wait
+from hack.terminal import Broken, Terminal, run_in_terminal, run_story, wait
 from reconcile.reasons import AppState, Reason
 from tests.daemon.environment import (
     PATIENCE,
@@ -42,12 +42,12 @@ class Year:
 
     def __init__(self, env: Environment, terminal: Terminal, opened: ExitStack) -> None:
         self._env, self._terminal, self._opened = env, terminal, opened
-        self._types, self._tell = terminal.types, terminal.tell
+        self._types, self._show = terminal.types, terminal.show
         self._users = {"docker-cache": "of the daemon", "cells": "of last year"}
         self._apps: list[App] = []
         self._daemon: DaemonProcess | None = None
 
-    async def tell(self) -> None:
+    async def run(self) -> None:
         """Tell all parts of the story."""
         await self._begin()
         await self._delete_a_copy()
@@ -78,7 +78,7 @@ class Year:
         self._apps = await self._running_apps()
         self._daemon = await env.started_daemon()
         await wait(self._are_all_cached)
-        self._tell(
+        self._show(
             "As it was installed",
             "Three apps run from their copies in a private registry that wants a login. For this story the"
             f" daemon looks for each copy, and for its layers, every {CHECK_INTERVAL}. By default it does "
@@ -110,7 +110,7 @@ class Year:
 
     async def _delete_a_copy(self) -> None:
         web, _, _ = self._apps
-        self._tell(
+        self._show(
             "Somebody deletes a copy",
             "The copy of `web` is deleted from the private registry, as a retention rule would. Then the "
             "app is scaled up, and the cell must pull.",
@@ -129,7 +129,7 @@ class Year:
             )
             await self._types("apps --app web")
         await wait(lambda: self._has_come_up(web) and self._is_complete(web))
-        self._tell(
+        self._show(
             "The daemon sends it again",
             "It has found out, and has sent the same content again, under the same name. The third instance"
             " runs.",
@@ -138,7 +138,7 @@ class Year:
 
     async def _lose_a_layer(self) -> None:
         _, worker, _ = self._apps
-        self._tell(
+        self._show(
             "The registry loses a layer",
             "A layer of `worker`'s copy is gone. `verify` reads every byte of every copy, and says what is "
             "missing; with `--repair` it has it sent again.",
@@ -152,7 +152,7 @@ class Year:
         await wait(lambda: self._is_complete(worker))
 
     async def _change_the_password(self) -> None:
-        self._tell(
+        self._show(
             "The cells get another password",
             "A second account is made, and written into the config. Both are valid until no app names the "
             "first one. While the daemon is paused, the plan shows what it will do.",
@@ -170,7 +170,7 @@ class Year:
             lambda: all(self._login_of(app) == "cells-2" for app in self._apps) and self._are_all_cached()
         )
         await self._types("reconcile")
-        self._tell(
+        self._show(
             "The old account is disabled", "All instances of `web` are pulled anew, with the new password."
         )
         del self._users["cells"]
@@ -181,7 +181,7 @@ class Year:
 
     async def _restart_without_source(self) -> None:
         web, _, _ = self._apps
-        self._tell(
+        self._show(
             "The source is down, and everything restarts",
             "The public registry is shut down. Then the daemon is killed and started again, and somebody "
             "runs `cf restart web`: Cloud Controller asks for it from the public registry.",
@@ -204,7 +204,7 @@ class Year:
         former = env.settings["cache_registry"]
         env.settings["former_cache_registries"] = [former]
         env.settings["cache_registry"] = {**former, "address": new.address}
-        self._tell(
+        self._show(
             "The private registry is replaced",
             "The config names a new, empty registry, and the old one as a former one. The source is still "
             "down, so copies come from the old registry.",
@@ -226,7 +226,7 @@ class Year:
 
     async def _lose_the_database(self) -> None:
         env = self._env
-        self._tell(
+        self._show(
             "The database is lost",
             "The disk of the daemon is gone, and with it the database. The apps run on. The daemon starts "
             "with an empty one, and `rebuild` finds out what it had done from what lies beside each copy.",
@@ -246,7 +246,7 @@ class Year:
 
     async def _go_back_to_the_source(self) -> None:
         tool = self._apps[2]
-        self._tell(
+        self._show(
             "The source is known again",
             "The public registry is back. `tool` is restored to what it ran from a year ago.",
         )
@@ -383,7 +383,7 @@ async def main(columns: int) -> int:
             converge_interval=1.0,
             start=start_interpreter,
         ) as env:
-            return await tell(env, columns, lambda terminal: Year(env, terminal, opened).tell())
+            return await run_in_terminal(env, columns, lambda terminal: Year(env, terminal, opened).run())
 
 
 if __name__ == "__main__":

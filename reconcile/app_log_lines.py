@@ -171,23 +171,23 @@ _BACK: Mapping[Reason, str] = {
 def _ended(event: MigrationEnded) -> LineText | None:
     whose, reason = _whose(event.process_type), event.reason
     if reason is Reason.MIGRATED and event.renews_login:
-        return _told(f"{whose} have the present login for the platform's registry", event)
+        return _success(f"{whose} have the present login for the platform's registry", event)
     if reason is Reason.MIGRATED:
-        return _told(f"{whose} run from {_name(event.copy)}, a copy of the same image", event)
+        return _success(f"{whose} run from {_name(event.copy)}, a copy of the same image", event)
     if reason in {Reason.RESTORED, Reason.FELL_BACK_TO_SOURCE}:
-        return _told(f"{whose} run from the image's own registry again", event)
-    if reason in _UNTOLD:
+        return _success(f"{whose} run from the image's own registry again", event)
+    if reason in _UNREPORTED:
         return None
     failure = failure_text(event)
     text = unchanged_text(reason, whose) if failure is None else failure
     return LineText(SourceType.CELL, f"Image cache: {text}", is_error=failure is not None)
 
 
-def _told(text: str, event: MigrationEnded) -> LineText:
+def _success(text: str, event: MigrationEnded) -> LineText:
     return LineText(SourceType.CELL, f"Image cache: {text} (after {_duration(event.seconds)}).")
 
 
-_UNTOLD = frozenset({Reason.REMOVED_BY_OWNER, Reason.NOT_DESIRED, Reason.NO_INSTANCES})
+_UNREPORTED = frozenset({Reason.REMOVED_BY_OWNER, Reason.NOT_DESIRED, Reason.NO_INSTANCES})
 """Ends that the app's owner has brought about."""
 
 

@@ -71,8 +71,8 @@ def start_failure(text: str) -> StartFailure | None:
     if pull is None:
         return StartFailure(_blame_without_pull(said), clean(said))
     parts = _parts(said[pull.end() :])
-    telling = list(dropwhile(_SAYS_NOTHING.__contains__, parts))
-    return StartFailure(_blame_of_pull(parts), clean(": ".join(telling) or said))
+    informative = list(dropwhile(_SAYS_NOTHING.__contains__, parts))
+    return StartFailure(_blame_of_pull(parts), clean(": ".join(informative) or said))
 
 
 def placement_failure(text: str) -> StartFailure | None:

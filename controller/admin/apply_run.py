@@ -74,7 +74,7 @@ class ApplyRun:
         failed_looks: In a row, of each LRP.
         orders: By app, of LRPs that get them once the droplets of their app are put back.
         droplets: What is done about droplets; None before their orders are given.
-        changes: Process GUID, reason and detail of each pass; None after a stop, and for news of droplets.
+        changes: Process GUID, reason and detail of each pass; None after a stop, and for changes of droplets.
     """
 
     migrations: Mapping[ProcessGuid, PlannedMigration]

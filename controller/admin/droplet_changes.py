@@ -57,8 +57,8 @@ class FollowedDroplets(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class DropletNews:
-    """What a look at a droplet with an order came to."""
+class DropletPassResult:
+    """What one pass over a droplet with an order came to."""
 
     guid: DropletGuid
     reason: Reason
@@ -99,7 +99,7 @@ class AppliedDroplets:
     changed: Callable[[], None]
     open: dict[DropletGuid, PlannedDroplet] = field(default_factory=dict)
     begun: set[DropletGuid] = field(default_factory=set)
-    _news: deque[DropletNews] = field(default_factory=deque)
+    _results: deque[DropletPassResult] = field(default_factory=deque)
     _failed_looks: dict[DropletGuid, int] = field(default_factory=dict)
     _copying: set[DropletGuid] = field(default_factory=set)
     _waiting_for: Counter[AppGuid] = field(default_factory=Counter)
@@ -164,14 +164,14 @@ class AppliedDroplets:
 
     def take(self) -> Iterator[DropletEvent]:
         """Take what has happened since, in its order."""
-        while self._news:
-            news = self._news.popleft()
-            planned = self.open.get(news.guid)
+        while self._results:
+            result = self._results.popleft()
+            planned = self.open.get(result.guid)
             if planned is not None:
-                yield self._see(planned, news)
+                yield self._see(planned, result)
 
-    def _see(self, planned: PlannedDroplet, news: DropletNews) -> DropletEvent:
-        guid, reason = news.guid, news.reason
+    def _see(self, planned: PlannedDroplet, result: DropletPassResult) -> DropletEvent:
+        guid, reason = result.guid, result.reason
         if reason not in _NOT_ANSWERED:
             self._restart_stall()
         if reason is not Reason.PLAN_IS_STALE:
@@ -183,7 +183,7 @@ class AppliedDroplets:
         is_over = self._gives_up(guid, reason) or reason.state not in {AppState.PENDING, AppState.MIGRATING}
         if is_over:
             self._end(guid)
-        return DropletEvent(planned, reason, news.detail, is_over, is_over and not self._is_there(reason))
+        return DropletEvent(planned, reason, result.detail, is_over, is_over and not self._is_there(reason))
 
     def _is_there(self, reason: Reason) -> bool:
         return reason is Reason.RESTORED if self.goal is Goal.SOURCE else reason.state is AppState.CACHED
@@ -216,7 +216,7 @@ class AppliedDroplets:
                 timer.cancel()
 
     def _follow(self, guid: DropletGuid, reason: Reason, detail: str) -> None:
-        self._news.append(DropletNews(guid, reason, detail))
+        self._results.append(DropletPassResult(guid, reason, detail))
         self.changed()
 
     def _give_up(self, guid: DropletGuid, detail: str) -> None:

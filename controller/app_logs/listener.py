@@ -55,15 +55,15 @@ class _LongCopy:
     """A copy that is under way for the staging of an app.
 
     Attributes:
-        told_at: When the last line said how far the copy is, in seconds of the monotonic clock.
+        reported_at: When the last line said how far the copy is, in seconds of the monotonic clock.
         cause: Why the copy must wait, as the last line about that said; empty before the first.
-        cause_told_at: When that line was written, in seconds of the monotonic clock.
+        cause_reported_at: When that line was written, in seconds of the monotonic clock.
     """
 
     source: str
-    told_at: float
+    reported_at: float
     cause: str = ""
-    cause_told_at: float = 0.0
+    cause_reported_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class AppLogs:
         return self._queue.problem
 
     def copy_event(self, app_guid: AppGuid, job_id: JobId, event: CopyEvent) -> None:
-        """Tell what has happened to the copy for the staging of an app."""
+        """Report what has happened to the copy for the staging of an app."""
         key = (job_id, app_guid)
         match event:
             case CopyBegun(source):
@@ -115,7 +115,7 @@ class AppLogs:
                 self._watch(key, source)
             case CopyPostponed(source, failure, is_private=is_private):
                 cause = why(failure, is_private=is_private)
-                if not self._is_news(self._copies.get(key) or self._watch(key, source), cause):
+                if not self._note_cause(self._copies.get(key) or self._watch(key, source), cause):
                     return
             case ImageCached() | CopyFailed():
                 self._copies.pop(key, None)
@@ -129,20 +129,20 @@ class AppLogs:
             self._copies.popitem(last=False)
         return copy
 
-    def _is_news(self, copy: _LongCopy, cause: str) -> bool:
-        """Whether a copy waits for a new cause, or its cause was last written `POSTPONED_INTERVAL` ago."""
+    def _note_cause(self, copy: _LongCopy, cause: str) -> bool:
+        """Note why a copy waits, and return whether to report it: it is new, or was not reported lately."""
         now = self._process.monotonic()
-        if cause == copy.cause and now - copy.cause_told_at < POSTPONED_INTERVAL:
+        if cause == copy.cause and now - copy.cause_reported_at < POSTPONED_INTERVAL:
             return False
-        copy.cause, copy.cause_told_at = cause, now
+        copy.cause, copy.cause_reported_at = cause, now
         return True
 
     def happened(self, app_guid: AppGuid, event: AppEvent) -> None:
-        """Tell what has happened to an app as a whole."""
+        """Report what has happened to an app as a whole."""
         self._add(_Happened(app_guid, event, self._now(), {}))
 
     def lrp_event(self, lrp: DesiredLrp, event: AppEvent) -> None:
-        """Tell what has happened to an LRP; an LRP without instances only has its tags noted."""
+        """Report what has happened to an LRP; an LRP without instances only has its tags noted."""
         self._tags.note(lrp.app_guid, lrp.metric_tags)
         if lrp.instances == 0:
             return
@@ -221,9 +221,9 @@ class AppLogs:
         now = self._process.monotonic()
         for (job_id, app_guid), copy in self._copies.items():
             progress = self._progress_of(job_id)
-            if progress is None or not progress.total or now - copy.told_at < PROGRESS_INTERVAL:
+            if progress is None or not progress.total or now - copy.reported_at < PROGRESS_INTERVAL:
                 continue
-            copy.told_at = now
+            copy.reported_at = now
             done = min(progress.total, progress.transferred + progress.skipped)
             self.happened(app_guid, CopyProgressed(copy.source, done, progress.total))
 

@@ -1,7 +1,7 @@
 """Makes an LRP, a droplet or a repair wait that asks again for a copy, although each job for it has ended.
 
 Such a loop has a cause somewhere else, such as a private registry that keeps nothing. Whatever the cause is,
-the registries must not pay for it. A staging, or an operator, is news: what they ask for never waits.
+the registries must not pay for it. What a staging or an operator asks for never waits.
 """
 
 from collections import OrderedDict

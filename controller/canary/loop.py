@@ -253,14 +253,14 @@ class CanaryLoop:
         after = before.ended(result, self._process.clock(), pause=pauses(before.failures + 1))
         self._set(question, after)
         self._log(question, before, after, result)
-        self._tell(question, before, after)
+        self._report(question, before, after)
 
-    def _tell(self, question: PullQuestion, before: PullProof, after: PullProof) -> None:
-        """Let those know who wait for an answer: of any login the droplets', of the cells' own the LRPs'."""
+    def _report(self, question: PullQuestion, before: PullProof, after: PullProof) -> None:
+        """Report an answer to those who wait for it: droplets for any login, LRPs for that of the cells."""
         has_changed = after.state is not before.state or not before.detail
         if after.is_proven or has_changed:
-            for tell in self._droplet_listeners:
-                tell()
+            for listener in self._droplet_listeners:
+                listener()
         if question.login is not CanaryLogin.CELLS or self._listener is None:
             return
         if after.is_proven:

@@ -131,8 +131,8 @@ class ApiCalls:
 
     def _hidden(self, token: UaaToken, how: str, detail: str) -> Denied:
         self.tokens.outdate(token)
-        told = f"what the client cannot see is {how}: it lacks {READ_ALL}: {detail}"
-        return Denied(SYSTEM, ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, told)
+        explanation = f"what the client cannot see is {how}: it lacks {READ_ALL}: {detail}"
+        return Denied(SYSTEM, ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, explanation)
 
     async def _send(self, make: MakeRequest, *, is_change: bool) -> tuple[ApiAnswer, UaaToken]:
         use = self._change_use if is_change else self.use

@@ -111,8 +111,10 @@ def error_from_uaa(answer: ApiAnswer, *, client_id: str, secret: str) -> DockerC
         return None
     document = _document(answer)
     kind = clean(str(document.get("error", "")), (secret,)) or f"HTTP-{answer.status}"
-    told = clean(str(document.get("error_description", "")), (secret,)) or f"HTTP status {answer.status}"
-    detail = answer.described(f"{kind}: {told}")
+    description = (
+        clean(str(document.get("error_description", "")), (secret,)) or f"HTTP status {answer.status}"
+    )
+    detail = answer.described(f"{kind}: {description}")
     if answer.status == 429:
         after = retry_after(answer.headers) or AFTER_429
         return RateLimited(UAA, kind, detail, after, may_have_happened=False)

@@ -19,7 +19,7 @@ class ApiRoot:
 
     Attributes:
         uaa_url: Where UAA is, without a slash at the end.
-        version: Of API v3; empty where it is not told.
+        version: Of API v3; empty where the API does not name it.
         date: The Date header; None where there is none.
     """
 
@@ -52,8 +52,8 @@ async def read_root(exchanges: Exchanges, api_url: str) -> ApiRoot:
     url, version = within(links, "uaa", "href"), within(links, "cloud_controller_v3", "meta", "version")
     if not isinstance(url, str):
         raise misunderstood(answer, system=SYSTEM, what="the API names no UAA")
-    told = one_line(version) if isinstance(version, str) else ""
-    return ApiRoot(_checked(url, api_url), told, answer.headers.get("Date"))
+    version_text = one_line(version) if isinstance(version, str) else ""
+    return ApiRoot(_checked(url, api_url), version_text, answer.headers.get("Date"))
 
 
 def _checked(url: str, api_url: str) -> str:

@@ -84,7 +84,7 @@ class DropletChanges:
                 assert_never(action)
 
     async def leave(self, observed: ObservedDroplet, leave: Leave) -> DropletOutcome:
-        """Record why a droplet is left as it is, if that is news."""
+        """Record why a droplet is left as it is, if that has changed."""
         record = after_leaving(observed, leave, self._dependencies.rules)
         if record is not None:
             await self.save(record)

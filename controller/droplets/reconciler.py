@@ -102,7 +102,7 @@ class DropletReconciler:
             self.look_at(guid, self.priority_of(guid))
 
     def priority_of(self, guid: DropletGuid) -> Priority:
-        """Say how soon a droplet with news is looked at: old ones by thousands must not delay new ones."""
+        """Say how soon a changed droplet is looked at: old ones by thousands must not delay new ones."""
         if self._stagings.is_new(guid, self._process.monotonic()):
             return Priority.URGENT
         return Priority.ROUTINE if self._orders.order_of(guid) is None else Priority.FRESH
@@ -144,7 +144,7 @@ class DropletReconciler:
                 await self._look(guid, self._dependencies.api)
 
     async def _look_unhurried(self, guid: DropletGuid) -> None:
-        """Look at one of the backlog, and begin anew without waiting when there is news of it meanwhile.
+        """Look at one of the backlog, and begin anew without waiting when it gets a priority meanwhile.
 
         What was being sent then is read back: it was recorded before.
         """

@@ -262,7 +262,7 @@ class DropletSweep:
         before = observed.record
         if before is None or before.phase is not DropletPhase.PATCHED or outcome.reason is before.reason:
             return
-        log.info(  # it named its copy, so this is news as if it had been looked at alone
+        log.info(  # it named its copy, so this is logged as if it had been looked at alone
             "reconciled-droplet",
             droplet_guid=guid,
             app_guid=droplet.app_guid,

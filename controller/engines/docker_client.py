@@ -238,7 +238,7 @@ def _error(error: Exception, attempted: str, secrets: tuple[str, ...]) -> Docker
         if status == 409:
             return Conflict("docker", "conflict", f"{attempted}: {clean(text, secrets)}")
         return error_from_text(text, attempted, code=status, secrets=secrets)
-    told = clean(str(error), secrets) or type(error).__name__
+    cause = clean(str(error), secrets) or type(error).__name__
     return Unavailable(
-        "docker", "daemon-lost", f"{attempted}: no complete response of the docker daemon: {told}"
+        "docker", "daemon-lost", f"{attempted}: no complete response of the docker daemon: {cause}"
     )

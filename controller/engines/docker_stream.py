@@ -119,8 +119,8 @@ def _failure(message: Mapping[str, object]) -> tuple[str, int | None]:
 def _event(message: Mapping[str, object]) -> ProgressEvent:
     detail, aux, status = message.get("progressDetail"), message.get("aux"), _text(message.get("status"))
     detail = detail if isinstance(detail, dict) else {}
-    told = _PUSHED.search(status)
-    digest = _text(aux.get("Digest")) if isinstance(aux, dict) else told[1] if told else ""
+    pushed = _PUSHED.search(status)
+    digest = _text(aux.get("Digest")) if isinstance(aux, dict) else pushed[1] if pushed else ""
     return ProgressEvent(
         status=status,
         layer=_text(message.get("id")),

@@ -76,8 +76,8 @@ def _copy_referrers(context: CopyContext, subject: Digest) -> Signatures:
 
 def _in_all(found: Collection[Signatures]) -> Signatures:
     """Sum up what became of several artifacts: one that is unknown makes the whole unknown."""
-    most_telling = (Signatures.DENIED, Signatures.COPIED)
-    return next((each for each in most_telling if each in found), Signatures.NONE)
+    by_importance = (Signatures.DENIED, Signatures.COPIED)
+    return next((each for each in by_importance if each in found), Signatures.NONE)
 
 
 def _copy_tag(context: CopyContext, tag: str) -> Signatures:

@@ -140,8 +140,8 @@ class Database:
             raise
         except DockerCacheError as error:
             if isinstance(error.__cause__, _OF_DATABASE):  # and not of what it was asked for
-                for tell in self.of_errors:
-                    tell(error)
+                for listener in self.of_errors:
+                    listener(error)
             if isinstance(error, Unavailable):
                 self.availability.failed(use, error.detail, asked_at=asked_at)
             raise

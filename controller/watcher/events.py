@@ -1,7 +1,7 @@
 """Handles the events of the BBS: queues staging tasks, and the LRPs that need a pass.
 
-An event that is no news does not shorten the wait of an LRP: one that the daemon's own calls have caused, and
-one of an instance on its way between two states that decide anything.
+A routine event does not shorten the wait of an LRP: one that the daemon's own calls have caused, and one of
+an instance on its way between two states that decide anything.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ class EventHandler:
                 self._handle_desired_lrp(lrp, is_new=isinstance(event, DesiredLrpCreated))
             case DesiredLrpRemoved(lrp):
                 self._event_cache.record(lrp)
-                self._queue_lrp(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
+                self._queue_lrp(lrp.process_guid, is_routine=is_bridge(lrp.process_guid))
                 if self._copy_uses.copy_of(lrp.process_guid) is not None:
                     self._copy_uses.remove(lrp.process_guid)
                     self._queue.add(lrp.process_guid, Priority.ROUTINE)  # its record still calls it cached
@@ -83,7 +83,7 @@ class EventHandler:
                 self._handle_row(row, before=None if isinstance(event, ActualLrpCreated) else event.before)
             case ActualLrpRemoved(row):
                 self._dependencies.presence.note_gone_instance(row)
-                self._handle_actual_lrp(row, is_news=not self._dependencies.stops.is_announcement(row))
+                self._handle_actual_lrp(row, is_routine=self._dependencies.stops.is_announcement(row))
             case ActualLrpCrashed():
                 self._handle_crash(event)
             case UnknownEvent(name):
@@ -99,26 +99,26 @@ class EventHandler:
         if is_removed:
             self._dependencies.stagings.note_removed_task(task)
 
-    def _queue_lrp(self, process_guid: ProcessGuid, *, is_news: bool = True) -> None:
+    def _queue_lrp(self, process_guid: ProcessGuid, *, is_routine: bool = False) -> None:
         """Queue an LRP if it is being migrated or runs from its source; others need no pass."""
-        if not self._queue_migration(process_guid, is_news=is_news) and process_guid in self._index:
-            self._queue.add(process_guid, Priority.FRESH if is_news else Priority.ROUTINE)
+        if not self._queue_migration(process_guid, is_routine=is_routine) and process_guid in self._index:
+            self._queue.add(process_guid, Priority.ROUTINE if is_routine else Priority.FRESH)
 
-    def _queue_migration(self, process_guid: ProcessGuid, *, is_news: bool) -> bool:
+    def _queue_migration(self, process_guid: ProcessGuid, *, is_routine: bool) -> bool:
         """Queue the LRP in migration that has this process GUID or whose bridge has it, if there is one."""
         tracked = self._event_cache.key_of(process_guid)
         if tracked is None:
             return False
-        self._queue.add(tracked, Priority.URGENT if is_news else Priority.ROUTINE)
+        self._queue.add(tracked, Priority.ROUTINE if is_routine else Priority.URGENT)
         return True
 
-    def _handle_actual_lrp(self, row: ActualLrp, *, is_news: bool) -> None:
-        self._queue_lrp(row.process_guid, is_news=is_news)
+    def _handle_actual_lrp(self, row: ActualLrp, *, is_routine: bool) -> None:
+        self._queue_lrp(row.process_guid, is_routine=is_routine)
 
     def _handle_row(self, row: ActualLrp, *, before: ActualLrp | None) -> None:
         """Queue an LRP for an instance; soon it would be missed where it begins to run after its removal."""
         self._dependencies.presence.note_instance(row)
-        self._handle_actual_lrp(row, is_news=row.state not in _ON_THE_WAY)
+        self._handle_actual_lrp(row, is_routine=row.state in _ON_THE_WAY)
         ran = before is not None and before.state is ActualLrpState.RUNNING
         begins = row.state is ActualLrpState.RUNNING and not ran
         if begins and self._event_cache.note_begin(row.process_guid, row.instance_guid):
@@ -144,7 +144,7 @@ class EventHandler:
 
     def _handle_desired_lrp(self, lrp: DesiredLrp, *, is_new: bool) -> None:
         self._event_cache.record(lrp)
-        is_migrating = self._queue_migration(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
+        is_migrating = self._queue_migration(lrp.process_guid, is_routine=is_bridge(lrp.process_guid))
         if lrp.domain not in self._dependencies.rules.domains or not lrp.rootfs.is_docker:
             return
         self._dependencies.placements.put(lrp.app_guid, lrp.placement_tags)

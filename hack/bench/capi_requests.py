@@ -96,7 +96,7 @@ async def _measure_former(count: int) -> list[Cost]:
     ]
 
 
-def tell(cost: Cost) -> None:
+def show(cost: Cost) -> None:
     """Print what something cost, for people."""
     each = cost.total / cost.droplets
     print(f"{cost.droplets} {cost.what}: {cost.total} requests, {each:.2f} each")
@@ -119,7 +119,7 @@ def main() -> None:
         if arguments.json:
             print(json.dumps({"what": cost.what, "droplets": cost.droplets, "requests": cost.requests}))
         else:
-            tell(cost)
+            show(cost)
     backfill = costs[2].total / (LIMIT * SHARE)
     print(
         f"with a limit of {LIMIT} requests an hour and a background share of {SHARE},"

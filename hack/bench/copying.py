@@ -241,7 +241,7 @@ def fill(source: Registry, case: Case) -> None:
             images.push_image(client, name, "1", image)
 
 
-def measure(case: Case, rounds: int, tell: Callable[[str], None]) -> Result:
+def measure(case: Case, rounds: int, show_progress: Callable[[str], None]) -> Result:
     """Time everybody in turn, several times."""
     result, rounds = Result(), rounds * case.repeats
     with registries(log_requests=False) as (source, destination):
@@ -258,7 +258,7 @@ def measure(case: Case, rounds: int, tell: Callable[[str], None]) -> Result:
                     result.cpu.append(ours.last["cpu"])
                     result.peak.append(ours.last["peak"] / 2**20)
                     result.floor.append(_floor(case, source, destination))
-                tell(f"{case.name}: round {n} of {rounds}")
+                show_progress(f"{case.name}: round {n} of {rounds}")
         finally:
             ours.close()
     result.requests = count_requests(case)
@@ -358,13 +358,13 @@ def main() -> None:
     if unknown:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
 
-    def tell(text: str) -> None:
+    def show_progress(text: str) -> None:
         if not arguments.json and sys.stderr.isatty():
             print(f"\r{text:<40}", end="", file=sys.stderr)
 
     rows = []
     for name in arguments.cases or available:
-        rows.append(row(available[name], measure(available[name], arguments.rounds, tell)))
+        rows.append(row(available[name], measure(available[name], arguments.rounds, show_progress)))
         if arguments.json:
             print(json.dumps(rows[-1]), flush=True)
     if not arguments.json:

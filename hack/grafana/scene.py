@@ -91,8 +91,8 @@ async def open_scene(directory: Path) -> AsyncIterator[Scene]:
             "droplet_sync_interval": "2s",
             "max_consecutive_failures": 1,
         }
-        env.tell_of_cloud_controller()
-        env.tell_of_loggregator(agent)
+        env.connect_cloud_controller()
+        env.connect_loggregator(agent)
         instances = await stack.enter_async_context(open_instances(env, url, 2))
         for instance in instances.all:
             instance.env.settings["metrics_address"] = f"127.0.0.1:{free_port()}"

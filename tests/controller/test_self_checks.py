@@ -71,15 +71,15 @@ def test_what_was_well_in_between_begins_anew(scene: Scene) -> None:
 
 
 def test_what_nobody_can_be_asked_about_is_told(scene: Scene) -> None:
-    scene.checks.tell(Check.DATABASE, "it does not answer")
+    scene.checks.report_problem(Check.DATABASE, "it does not answer")
     scene.checks.look()
     scene.clock.now += 60.0
-    scene.checks.tell(Check.DATABASE, "it refuses the login")
+    scene.checks.report_problem(Check.DATABASE, "it refuses the login")
     scene.checks.look()
 
     assert list(scene.checks.unwell) == [Unwell(Check.DATABASE, 1000.0, "it refuses the login")]
 
-    scene.checks.tell(Check.DATABASE, "")
+    scene.checks.report_problem(Check.DATABASE, "")
     scene.checks.look()
 
     assert not scene.checks.unwell

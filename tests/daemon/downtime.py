@@ -59,7 +59,7 @@ class _Outage:
     extra: float = 0.0
     is_hanging: bool = False
     is_lossy: bool = False
-    is_told: bool = False
+    is_reported: bool = False
     caches: list[str] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
 
@@ -177,8 +177,8 @@ class Downtime:
             allowed += self._patience.loss * max(1, len(set(outage.caches)))
         if outage.seconds / allowed > self.longest[0] / self.longest[1]:
             self.longest = (outage.seconds, allowed)
-        if outage.seconds > allowed and not outage.is_told:
-            outage.is_told = True
+        if outage.seconds > allowed and not outage.is_reported:
+            outage.is_reported = True
             what = f"{app.owner.app_name}: down for {outage.seconds:.1f} of {allowed:.1f} s"
             self._invariants.violate(what, f"{guid}, {'; '.join(outage.history)}")
 

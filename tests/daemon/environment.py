@@ -166,7 +166,7 @@ class DaemonProcess:
         self.text = ""
         self._program = program
         self._log = log
-        self._news = asyncio.Condition()
+        self._lines_added = asyncio.Condition()
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -178,15 +178,15 @@ class DaemonProcess:
                 log.write(text)
             with contextlib.suppress(ValueError):
                 self.lines.append(json.loads(text))
-            async with self._news:
-                self._news.notify_all()
-        async with self._news:
-            self._news.notify_all()
+            async with self._lines_added:
+                self._lines_added.notify_all()
+        async with self._lines_added:
+            self._lines_added.notify_all()
 
     async def logged(self, message: str, *, count: int = 1, **data: object) -> dict[str, Any]:
         """Wait for the nth line of a message with some data, and give it."""
-        async with asyncio.timeout(PATIENCE), self._news:
-            await self._news.wait_for(
+        async with asyncio.timeout(PATIENCE), self._lines_added:
+            await self._lines_added.wait_for(
                 lambda: len(self.named(message, **data)) >= count or self._reader.done()
             )
         found = self.named(message, **data)
@@ -203,15 +203,15 @@ class DaemonProcess:
             and all(line["data"].get(key.replace("_", "-")) == value for key, value in data.items())
         ]
 
-    async def news(self, condition: Callable[[dict[str, Any]], bool], *, within: float) -> None:
+    async def next_line(self, condition: Callable[[dict[str, Any]], bool], *, within: float) -> None:
         """Wait for a line that is yet to come.
 
         Raises:
             TimeoutError: None came within so many seconds.
         """
         seen = len(self.lines)
-        async with asyncio.timeout(within), self._news:
-            await self._news.wait_for(lambda: any(map(condition, self.lines[seen:])))
+        async with asyncio.timeout(within), self._lines_added:
+            await self._lines_added.wait_for(lambda: any(map(condition, self.lines[seen:])))
 
     async def kill(self) -> None:
         """End it with SIGKILL."""
@@ -313,7 +313,7 @@ class Environment:
         files = (self.certificates.ca, self.certificates.client.certificate, self.certificates.client.key)
         return self.settings["admin_address"], ClientTls(*files)
 
-    def tell_of_cloud_controller(self) -> None:
+    def connect_cloud_controller(self) -> None:
         """Let daemons that are started from now on ask Cloud Controller."""
         secret = self.directory / "uaa-client-secret"
         secret.write_text(f"{CLIENT_SECRET}\n")
@@ -325,7 +325,7 @@ class Environment:
             "uaa_client_secret_file": str(secret),
         }
 
-    def tell_of_loggregator(self, agent: Agent) -> None:
+    def connect_loggregator(self, agent: Agent) -> None:
         """Let daemons that are started from now on hand log lines of apps to an agent."""
         pair = self.certificates.client
         self.settings["loggregator"] = {

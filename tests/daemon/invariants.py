@@ -55,7 +55,7 @@ class Invariants:
         bridges: The lives of bridges seen so far.
         looks: How often everything was looked at.
         lately: What was done last, for whoever looks into a violation.
-        told: The violations with that and with their time.
+        details: The violations with that and with their time.
     """
 
     bbs: Bbs
@@ -67,7 +67,7 @@ class Invariants:
     bridges: set[str] = field(default_factory=set)
     looks: int = 0
     lately: deque[str] = field(default_factory=lambda: deque(maxlen=12))
-    told: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
     _known: set[tuple[str, str]] = field(default_factory=set)
     _since: dict[str, float] = field(default_factory=dict)
     _given_up: set[str] = field(default_factory=set)
@@ -101,20 +101,20 @@ class Invariants:
         """Note which instances the daemon has read."""
         if path == LIST_INSTANCES and not self._operators_reading:
             self._read_at[ActualLRPsRequest.FromString(body).process_guid] = time.monotonic()
-            self._tell_of_call(body, "reads instances")
+            self._record_call(body, "reads instances")
 
     def _see_beginning_call(self, path: str, body: bytes) -> None:
         if path in WRITES:
-            self._tell_of_call(body, path.removeprefix("/v1/"))
+            self._record_call(body, path.removeprefix("/v1/"))
 
     def _see_failed_call(self, path: str, body: bytes) -> None:
         if path in WRITES:
-            self._tell_of_call(body, f"has no answer to {path.removeprefix('/v1/')}")
+            self._record_call(body, f"has no answer to {path.removeprefix('/v1/')}")
 
-    def _tell_of_call(self, body: bytes, what: str) -> None:
+    def _record_call(self, body: bytes, what: str) -> None:
         for guid in [each for each in self.held if each.encode() in body]:
             bridge = " bridge" if f"{BRIDGE_PREFIX}{guid}".encode() in body else ""
-            self._tell(guid, f"daemon {what}{bridge}")
+            self._record(guid, f"daemon {what}{bridge}")
 
     @contextmanager
     def operator_reading(self) -> Iterator[None]:
@@ -131,14 +131,14 @@ class Invariants:
         It comes back under the same process GUID: nothing but who removed it tells this from an outage. An
         instance whose stop is lost, or that begins to run only later, is given up as well.
         """
-        self._tell(process_guid, "owner remove")
+        self._record(process_guid, "owner remove")
         self.held[process_guid] = 0
         for cell in self.cells:
             self._given_up |= {
                 guid for guid, instance in cell.instances.items() if instance.key.process_guid == process_guid
             }
 
-    def _tell(self, guid: str, what: str) -> None:
+    def _record(self, guid: str, what: str) -> None:
         self._calls.setdefault(guid, deque(maxlen=40)).append(f"{_clock()} {what}")
 
     def note(self, what: str) -> None:
@@ -148,7 +148,7 @@ class Invariants:
     def violate(self, what: str, more: str) -> None:
         """Note what went wrong, with more of it for whoever looks into it."""
         self.violations.append(what)
-        self.told.append(f"{_clock()} {what} {more}, after: {'; '.join(self.lately)}")
+        self.details.append(f"{_clock()} {what} {more}, after: {'; '.join(self.lately)}")
 
     def will_crash(self, process_guid: str) -> None:
         """Let an app, or its bridge, have one instance less from now on, since the cell takes it."""
@@ -213,7 +213,7 @@ class Invariants:
                 continue
             if instance not in self._since:
                 kind = "a bridge's" if guid.startswith(BRIDGE_PREFIX) else "an"
-                self._tell(guid.removeprefix(BRIDGE_PREFIX), f"{kind} instance runs")
+                self._record(guid.removeprefix(BRIDGE_PREFIX), f"{kind} instance runs")
             since[instance] = self._since.get(instance, now)
             if instance not in self._given_up and self._is_seen(guid, since[instance]):
                 lasting[guid] = lasting.get(guid, 0) + 1

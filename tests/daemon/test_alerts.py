@@ -213,14 +213,14 @@ async def test_faults_of_registries_and_of_copies(
 @pytest.fixture
 async def agent(env: Environment) -> AsyncIterator[Agent]:
     async with serve_agent(env.certificates) as agent:
-        env.tell_of_loggregator(agent)
+        env.connect_loggregator(agent)
         yield agent
 
 
 async def test_faults_of_the_platform(
     env: Environment, agent: Agent, pytestconfig: pytest.Config, tmp_path: Path
 ) -> None:
-    env.tell_of_cloud_controller()
+    env.connect_cloud_controller()
     env.settings["droplet_sync_interval"] = "2s"
     scraper = Scraper(tmp_path, env)
     (web,) = await running_apps(env, "web")

@@ -27,7 +27,7 @@ async def env(tmp_path: Path) -> AsyncIterator[Environment]:
 @pytest.fixture
 async def agent(env: Environment) -> AsyncIterator[Agent]:
     async with serve_agent(env.certificates) as agent:
-        env.tell_of_loggregator(agent)
+        env.connect_loggregator(agent)
         yield agent
 
 

@@ -37,7 +37,7 @@ async def not_proven(env: Environment) -> float:
 
 async def one_canary_more(daemon: DaemonProcess) -> None:
     """Wait for the end of the next canary."""
-    await daemon.news(lambda line: line["message"].startswith("docker-cache.canary."), within=90)
+    await daemon.next_line(lambda line: line["message"].startswith("docker-cache.canary."), within=90)
 
 
 async def runs_from_copy(env: Environment, app: App) -> None:

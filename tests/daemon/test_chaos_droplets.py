@@ -51,8 +51,8 @@ class Watched:
 
     def write(self, image: str) -> list[str]:
         """Let the daemon write into the droplet, and give what was noticed."""
-        for told in self.scene.env.cloud.changing:
-            told(self.droplet, image)
+        for listener in self.scene.env.cloud.changing:
+            listener(self.droplet, image)
         self.scene.env.cloud.patch(self.droplet, image)
         return self.violations
 

@@ -55,7 +55,7 @@ async def env(tmp_path: Path) -> AsyncIterator[Environment]:
     ) as opened:
         opened.settings |= {"sync_interval": "1s", "start_paused": True, "log_level": "info"}
         opened.settings |= {"eviction_grace": "1s"}
-        opened.tell_of_cloud_controller()
+        opened.connect_cloud_controller()
         await running_apps(opened, "web", "worker", instances=1)
         await opened.started_daemon()
         yield opened

@@ -28,7 +28,7 @@ async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
         sync_interval=1.0,
         converge_interval=1.0,
     ) as opened:
-        opened.tell_of_cloud_controller()
+        opened.connect_cloud_controller()
         opened.settings |= {"sync_interval": "1s"}
         yield opened
 

@@ -23,7 +23,7 @@ async def env(tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(
         tmp_path, faulty_cache=True, start_delay=0.1, converge_interval=1.0
     ) as opened:
-        opened.tell_of_cloud_controller()
+        opened.connect_cloud_controller()
         opened.settings |= {"sync_interval": "1s"}
         opened.settings["cache_registry"] |= {"username": DAEMON[0], "password_file": secret(opened, DAEMON)}
         opened.settings |= {

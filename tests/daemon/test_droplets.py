@@ -28,7 +28,7 @@ async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(
         tmp_path, version=version, faulty_source=True, start_delay=0.1, pulls=False, converge_interval=1.0
     ) as opened:
-        opened.tell_of_cloud_controller()
+        opened.connect_cloud_controller()
         opened.settings |= {"sync_interval": "1s", "drain_delay": "100ms"}
         yield opened
 

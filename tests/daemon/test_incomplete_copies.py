@@ -152,7 +152,7 @@ async def test_an_app_whose_copy_is_lost_goes_back_to_its_source_behind_a_bridge
 async def test_an_app_that_was_started_from_its_droplet_goes_back_with_it_when_its_copy_is_lost(
     env: Environment,
 ) -> None:
-    env.tell_of_cloud_controller()
+    env.connect_cloud_controller()
     env.settings["copy_check_interval"] = "2s"
     daemon = await env.started_daemon()
     await daemon.logged("canary.cells-can-pull")

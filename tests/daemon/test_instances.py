@@ -109,7 +109,7 @@ async def watched(env: Environment) -> AsyncIterator[Invariants]:
     with invariants.watching():
         yield invariants
         await until(lambda: not invariants.unrest())
-    assert (invariants.told or invariants.violations) == []
+    assert (invariants.details or invariants.violations) == []
 
 
 async def push(
@@ -510,7 +510,7 @@ async def test_a_droplet_that_a_frozen_instance_was_changing_is_changed_once(
     env: Environment, worker_id: str
 ) -> None:
     """It froze when Cloud Controller had done what it was asked for; the next one reads that back."""
-    env.tell_of_cloud_controller()
+    env.connect_cloud_controller()
     url = await asyncio.to_thread(databases.empty_database, "postgresql", worker_id)
     async with open_instances(env, url, 2) as instances:
         first, second = instances.all

@@ -272,8 +272,8 @@ async def test_an_app_whose_copy_cannot_be_pulled_is_down_because_of_the_daemon(
     downtime.pass_time(0.2)
 
     assert invariants.violations == ["web: down for 5.1 of 5.0 s"]
-    assert "on copy, 0 CRASHED after 3 crashes by copy" in invariants.told[0]
-    assert app.process_guid in invariants.told[0]
+    assert "on copy, 0 CRASHED after 3 crashes by copy" in invariants.details[0]
+    assert app.process_guid in invariants.details[0]
 
 
 async def test_an_app_gets_time_for_each_copy_that_it_tries_but_not_without_end(

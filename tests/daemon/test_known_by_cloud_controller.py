@@ -22,7 +22,7 @@ REFUSED = 4
 @pytest.fixture
 async def env(tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(tmp_path, start_delay=0.1, pulls=False, converge_interval=1.0) as opened:
-        opened.tell_of_cloud_controller()
+        opened.connect_cloud_controller()
         opened.settings |= {"sync_interval": "1s", "eviction_grace": "1s", "update_droplets": False}
         opened.bbs.state.desired["other"] = DesiredLRP(process_guid="other", domain="other")
         yield opened

@@ -188,7 +188,7 @@ async def test_an_instance_that_stood_still_for_too_long_changes_no_droplet(
     env: Environment, locket: Locket
 ) -> None:
     """It goes on where it would write the name of the copy, and another instance is active."""
-    env.tell_of_cloud_controller()
+    env.connect_cloud_controller()
     env.settings |= SHORT
     daemon = await env.started_daemon()
     await daemon.logged("canary.cells-can-pull")

@@ -351,7 +351,7 @@ async def test_the_log_level_is_changed_while_the_daemon_runs(env: Environment) 
     assert changed.out == (
         "the daemon writes lines of level debug and above, until it starts again with info\n"
     )
-    await daemon.news(lambda line: line["level"] == "debug", within=10)
+    await daemon.next_line(lambda line: line["level"] == "debug", within=10)
     (entry,) = (await operator.runs("audit")).rows
     assert (entry["call"], entry["arguments"]) == ("SetLogLevel", '{"level": "debug"}')
 

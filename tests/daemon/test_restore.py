@@ -28,7 +28,7 @@ async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
         sync_interval=30.0,
         converge_interval=1.0,
     ) as opened:
-        opened.tell_of_cloud_controller()
+        opened.connect_cloud_controller()
         opened.settings |= {"sync_interval": "1s", "restore_after": "2s", "droplet_sync_interval": "2s"}
         yield opened
 

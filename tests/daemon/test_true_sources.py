@@ -258,7 +258,7 @@ class TestNextRegistry:
         has_source: bool,  # noqa: FBT001 - a parameter of pytest
     ) -> None:
         """So do their droplets."""
-        env.tell_of_cloud_controller()
+        env.connect_cloud_controller()
         app = await self.app_on_copy(env)
         digest = image_of("web").manifest.digest
         if not has_source:

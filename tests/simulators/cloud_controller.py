@@ -342,8 +342,8 @@ class CloudController:
 
     async def remove(self, process_guid: str) -> None:
         """Remove an LRP."""
-        for told in self.removing:
-            told(process_guid)
+        for listener in self.removing:
+            listener(process_guid)
         await self.diego.remove(process_guid)
 
     async def end_deployment(self, deployment: Deployment, state: DeploymentState) -> None:

@@ -270,8 +270,8 @@ async def _until_cut(response: httpx.Response) -> AsyncIterator[bytes]:
 
 
 def _retry_after(response: httpx.Response, pause: float) -> float:
-    told = response.headers.get("Retry-After", "")
-    return float(told) if told.isdecimal() else pause
+    named = response.headers.get("Retry-After", "")
+    return float(named) if named.isdecimal() else pause
 
 
 def _is_untrusted(problem: httpx.TransportError) -> bool:

@@ -5,7 +5,7 @@ from reconcile.droplets import DropletGuid
 ONE, TWO, THREE = DropletGuid("1"), DropletGuid("2"), DropletGuid("3")
 
 
-def test_what_there_is_news_of_goes_before_the_backlog() -> None:
+def test_droplets_with_a_priority_go_before_the_backlog() -> None:
     lines = DropletLines()
     lines.put(ONE, Priority.ROUTINE)
     lines.put(TWO, Priority.FRESH)
@@ -29,7 +29,7 @@ def test_one_of_the_backlog_is_held_at_a_time() -> None:
     assert lines.take() == TWO
 
 
-def test_news_of_one_of_the_backlog_takes_it_out_of_there() -> None:
+def test_a_priority_takes_a_droplet_out_of_the_backlog() -> None:
     lines = DropletLines()
     lines.put(ONE, Priority.ROUTINE)
     lines.put(ONE, Priority.FRESH)

@@ -327,7 +327,9 @@ async def test_the_droplet_that_is_gone_for_longest_is_forgotten_first(scene: Sc
     assert len(scene.records.droplets) == MOST_GONE + 10
 
 
-async def test_news_of_a_droplet_ends_its_wait_for_a_share_of_the_requests(scene: Scene) -> None:
+async def test_a_droplet_that_gets_a_priority_waits_no_longer_for_a_share_of_the_requests(
+    scene: Scene,
+) -> None:
     """The background's share may be used up for an hour, and an operator waits."""
     await scene.begin()
     guid = await scene.patched()

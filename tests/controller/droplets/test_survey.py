@@ -65,12 +65,12 @@ async def planned(scene: Scene, goal: Goal) -> DropletPlan:
 
 async def applied(scene: Scene, plan: DropletPlan, goal: Goal) -> list[DropletEvent]:
     """Carry out a plan as `Apply` does."""
-    news, events = asyncio.Event(), list[DropletEvent]()
-    changes = AppliedDroplets(plan, goal, surveyed(scene), news.set)
+    changed, events = asyncio.Event(), list[DropletEvent]()
+    changes = AppliedDroplets(plan, goal, surveyed(scene), changed.set)
     changes.place(now=scene.now)
     while changes.open:
-        await news.wait()
-        news.clear()
+        await changed.wait()
+        changed.clear()
         events += changes.take()
     changes.leave()
     return events

@@ -33,7 +33,7 @@ def die_at(count: int) -> None:
         event.listen(Engine, name, step)
 
 
-def tell(*words: object) -> None:
+def report(*words: object) -> None:
     print(*words, flush=True)  # noqa: T201 - the lines are for the test
 
 
@@ -43,16 +43,16 @@ async def work(store: Store, random_source: random.Random) -> None:
     while True:
         name = uuid.uuid4().hex
         await store.records.add_job(job(name), binding(name, task=name, app=name))
-        tell("job", name)
+        report("job", name)
         await store.records.save_job(job(name, state=JobState.COPYING))
         content = digest(random_source.randrange(100, 120))
         guid = await store.records.reserve_guid(content)
-        tell("guid", content, guid)
+        report("guid", content, guid)
         await store.journal.save_migration(migration(name))
-        tell("migration", name)
+        report("migration", name)
         done = replace(job(name, state=JobState.CACHED), cache_guid=guid)
         await store.records.finish_job(done, image(guid, platform=content), (digest(1), content))
-        tell("cached", name)
+        report("cached", name)
 
 
 async def main(url: str, journal_key: str, seed: str, dies_at: str) -> None:

@@ -34,7 +34,7 @@ class ColdStarts:
         self._daemon: DaemonProcess | None = None
         self._looked_at = 0.0
         self._failing: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     @property
     def failing(self) -> list[str]:
@@ -55,7 +55,7 @@ class ColdStarts:
             if problems[each] and self._wanted(guid) == each:
                 self._failing[guid] = before[guid] + seconds if guid in before else 0.0
                 if self._failing[guid] > NOTICED_WITHIN:
-                    self._tell(guid, each, problems[each])
+                    self._report(guid, each, problems[each])
 
     def _wanted(self, guid: str) -> Wanted | None:
         """Give what a cell would pull for an LRP; None if there is none, or not from a copy."""
@@ -73,8 +73,8 @@ class ColdStarts:
             return str(problem)
         return ""
 
-    def _tell(self, guid: str, wanted: Wanted, problem: str) -> None:
-        if guid not in self._told:
-            self._told.add(guid)
+    def _report(self, guid: str, wanted: Wanted, problem: str) -> None:
+        if guid not in self._reported:
+            self._reported.add(guid)
             what = f"{guid} is called cached, and a cell that holds nothing cannot start it"
             self._scene.invariants.violate(what, f"from {wanted.rootfs}: {problem}")

@@ -107,7 +107,7 @@ class DaemonLife:
         if phase != "any":
             scene.happened[f"killed around {phase}"] += 1
             with contextlib.suppress(TimeoutError):
-                await daemon.news(lambda line: line["data"].get("reason") == f"{phase}", within=3.0)
+                await daemon.next_line(lambda line: line["data"].get("reason") == f"{phase}", within=3.0)
         scene.invariants.note(f"killed around {phase}")
         scene.downtime.is_daemon_up = False
         scene.downtime.note_kill()
@@ -137,7 +137,7 @@ class DaemonLife:
         async def wait_until_up() -> None:
             with contextlib.suppress(TimeoutError, AssertionError):  # it was killed before
                 await daemon.logged("daemon.started", count=starts + 1)
-                await daemon.news(_has_listed, within=PATIENCE)
+                await daemon.next_line(_has_listed, within=PATIENCE)
                 scene.downtime.is_daemon_up = scene.daemon is daemon
 
         if scene.daemon is daemon:

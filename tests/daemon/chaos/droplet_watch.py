@@ -40,7 +40,7 @@ class DropletWatch:
     ) -> None:
         self._scene, self._texts, self._reaches_all = scene, scene.texts, reaches_all
         self._cloud, self._now = scene.env.cloud, now
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
         self._written: set[str] = set()
         self._cloud.changing.append(self._see_change)
 
@@ -51,7 +51,7 @@ class DropletWatch:
             image = droplet.image or ""
             missing = self._missing(image)
             if missing and _repository_of(image) not in self._scene.lost_copies:
-                self._tell(droplet, f"droplet {_name(app, droplet)} names {image}, which lacks {missing}")
+                self._report(droplet, f"droplet {_name(app, droplet)} names {image}, which lacks {missing}")
 
     def check(self, rows: Iterable[Row]) -> None:
         """Compare what the daemon says that droplets named before with what they were staged with."""
@@ -62,9 +62,9 @@ class DropletWatch:
             original, staged = row["original_image"], self._texts.of(droplet)
             what = f"the original text of droplet {droplet.guid} is {original} by its record"
             if self._scene.is_copy(original):
-                self._tell(droplet, f"{what}, a URL of ours")
+                self._report(droplet, f"{what}, a URL of ours")
             elif staged is not None and original != staged and droplet.guid not in self._texts.changed:
-                self._tell(droplet, f"{what}, and it was staged with {staged}")
+                self._report(droplet, f"{what}, and it was staged with {staged}")
 
     def unrest(self) -> list[str]:
         """Say which droplets name a copy that is not there, however it was lost."""
@@ -118,13 +118,13 @@ class DropletWatch:
         scene.happened["droplets given a copy" if is_copy else "droplets given their image back"] += 1
         what = f"droplet {droplet.guid} is to name {image}"
         if not _is_taken(image):
-            self._tell(droplet, f"{what}, of which Cloud Controller makes no rootfs")
+            self._report(droplet, f"{what}, of which Cloud Controller makes no rootfs")
         elif is_of_other:
-            self._tell(droplet, f"{what} in the place of {droplet.image}, which another tool wrote")
+            self._report(droplet, f"{what} in the place of {droplet.image}, which another tool wrote")
         elif is_copy:
             self._check_copy(droplet, image or "", what)
         elif image != staged and droplet.guid not in self._texts.changed:
-            self._tell(droplet, f"{what}, and it was staged with {staged}")
+            self._report(droplet, f"{what}, and it was staged with {staged}")
         if is_copy:
             self._written.add(droplet.guid)
 
@@ -139,9 +139,9 @@ class DropletWatch:
         missing = self._missing(image)
         lost_at = self._scene.lost_copies.get(_repository_of(image))
         if missing and lost_at is None:
-            self._tell(droplet, f"{what}, which lacks {missing}")
+            self._report(droplet, f"{what}, which lacks {missing}")
         elif missing == MANIFEST and lost_at is not None and self._now() - lost_at > WRITTEN_WITHIN:
-            self._tell(droplet, f"{what}, which was lost {self._now() - lost_at:.0f} s ago")
+            self._report(droplet, f"{what}, which was lost {self._now() - lost_at:.0f} s ago")
 
     def _missing(self, image: str) -> str:
         return find_missing((self._scene.env.cache, *self._scene.former_registries), image)
@@ -154,10 +154,10 @@ class DropletWatch:
             if droplet.state is DropletState.STAGED
         ]
 
-    def _tell(self, droplet: Droplet, what: str) -> None:
+    def _report(self, droplet: Droplet, what: str) -> None:
         key = (droplet.guid, what)
-        if key not in self._told:
-            self._told.add(key)
+        if key not in self._reported:
+            self._reported.add(key)
             self._scene.invariants.violate(what, "")
 
 

@@ -126,7 +126,9 @@ class InstancesLife:
         if phase != "any" and machine.is_working:
             scene.happened[f"killed around {phase}"] += 1
             with contextlib.suppress(TimeoutError):
-                await daemon.news(lambda line: line.get("data", {}).get("reason") == f"{phase}", within=3.0)
+                await daemon.next_line(
+                    lambda line: line.get("data", {}).get("reason") == f"{phase}", within=3.0
+                )
         what = "active instances" if machine.is_working else "standbys"
         scene.happened[f"{what} killed"] += 1
         scene.invariants.note(f"{machine.name} killed around {phase}")

@@ -81,8 +81,8 @@ class Operators:
         if plan.end["goal"] == "source" and not any(each.HasField("droplet") for each in plan.entries):
             return True
         try:
-            async with contextlib.aclosing(client.apply(plan, None)) as news:
-                async for each in news:
+            async with contextlib.aclosing(client.apply(plan, None)) as events:
+                async for each in events:
                     if is_enough(each):
                         break
         except Conflict:
@@ -91,8 +91,8 @@ class Operators:
 
     async def _follow(self, client: AdminClient, plan: PlanDocument) -> None:
         left = self._chance.randint(0, 10)
-        async with contextlib.aclosing(client.apply(plan, None)) as news:
-            async for _ in news:
+        async with contextlib.aclosing(client.apply(plan, None)) as events:
+            async for _ in events:
                 left -= 1
                 if left < 0:
                     return
@@ -119,11 +119,11 @@ class Operators:
         return True
 
 
-def _is_over(_news: Row) -> bool:
+def _is_over(_event: Row) -> bool:
     """Wait for the end of a plan."""
     return False
 
 
-def _has_come_to_lrps(news: Row) -> bool:
+def _has_come_to_lrps(event: Row) -> bool:
     """Whether all droplets of a plan are done."""
-    return bool(news["droplet_guid"]) and bool(news["droplets_done"] == news["droplets_total"])
+    return bool(event["droplet_guid"]) and bool(event["droplets_done"] == event["droplets_total"])

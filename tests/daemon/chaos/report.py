@@ -15,7 +15,7 @@ class Report:
     """What a run came to.
 
     Attributes:
-        told: The violations with what was done before them.
+        details: The violations with what was done before them.
         figures: What else there is to say; empty for nothing.
         logged: What daemons have logged last of what the violations name.
         longest: The longest time that an app was down, and how long it could have been.
@@ -25,7 +25,7 @@ class Report:
     seconds: float
     happened: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
     longest: tuple[float, float] = (0.0, 0.0)
     figures: str = ""
     logged: list[str] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Report:
     @property
     def problems(self) -> list[str]:
         """What went wrong, what daemons said of it, and all that happened; empty if nothing went wrong."""
-        found = [*self.violations, *self.told]
+        found = [*self.violations, *self.details]
         return [*found, *self.logged, str(self)] if found else []
 
     def __str__(self) -> str:

@@ -132,8 +132,8 @@ class Chaos:
         happened["looks at all apps"] = self._invariants.looks
         violations = self._invariants.violations + ends
         lasted = time.monotonic() - begun
-        told, longest = self._invariants.told, self._downtime.longest
-        return Report(self._seed, lasted, happened, violations, told, longest, self._life.figures)
+        details, longest = self._invariants.details, self._downtime.longest
+        return Report(self._seed, lasted, happened, violations, details, longest, self._life.figures)
 
     async def _repeat(
         self, act: Callable[[], Awaitable[None]], pause: float, chance: random.Random | None = None
@@ -284,7 +284,7 @@ async def run_round(seed: int, seconds: float, directory: Path, settings: Settin
             if has_losses:
                 env.settings |= WATCHING
             if settings.cloud_controller:
-                env.tell_of_cloud_controller()
+                env.connect_cloud_controller()
                 env.settings |= {
                     "droplet_sync_interval": f"{SWEEP}s",
                     "cloud_controller_requests_per_hour": REQUESTS_PER_HOUR,
@@ -292,7 +292,7 @@ async def run_round(seed: int, seconds: float, directory: Path, settings: Settin
             report = await Chaos(env, opened, seed, settings).run(seconds)
             if report.violations:
                 report.logged = find_last_lines(directory, report.violations)
-                (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))
+                (directory / "violations.log").write_text("\n".join([*report.violations, *report.details]))
             return report
 
 

@@ -29,7 +29,7 @@ class TakeOvers:
         self.longest_by_the_clock = 0.0
         self._since: float | None = None
         self._seconds, self._allowed = 0.0, self._allowed_at_first
-        self._was_held = self._is_told = False
+        self._was_held = self._is_reported = False
 
     def work(self) -> None:
         """Note that an instance works."""
@@ -55,12 +55,12 @@ class TakeOvers:
         """
         if self._since is None or (self._was_held and not is_held):
             self._since = self._since or time.monotonic()
-            self._seconds, self._allowed, self._is_told = 0.0, self._allowed_at_first, False
+            self._seconds, self._allowed, self._is_reported = 0.0, self._allowed_at_first, False
         self._was_held = is_held
         self._seconds += seconds
-        if self._seconds <= self._allowed or self._is_told:
+        if self._seconds <= self._allowed or self._is_reported:
             return ""
-        self._is_told = True
+        self._is_reported = True
         self._compare()
         return f"nobody has taken over within {self._allowed:.1f} s"
 

@@ -264,16 +264,16 @@ class Bbs:
         self.spawn(self._call_back(copy))
 
     async def _call_back(self, task: Task) -> None:
-        """Do what a client would: resolving, tell, delete. What is not handled stays Resolving."""
+        """Do what a client would: resolving, report, delete. What is not handled stays Resolving."""
         try:
             tasks.resolving(self.state, task.task_guid)
-            if await self._tell(task):
+            if await self._report_result(task):
                 tasks.delete(self.state, task.task_guid)
         except BbsError as problem:
             if problem.kind not in {Error.ResourceNotFound, Error.InvalidStateTransition}:
                 raise
 
-    async def _tell(self, task: Task) -> bool:
+    async def _report_result(self, task: Task) -> bool:
         body: dict[str, str | bool | int] = {
             "task_guid": task.task_guid,
             "failed": task.failed,

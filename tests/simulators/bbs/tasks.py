@@ -77,7 +77,7 @@ def start(state: State, task_guid: str, cell_id: str) -> bool:
     task.state = Task.Running
     task.cell_id = cell_id
     task.updated_at = state.now()
-    _tell(state, before, task)
+    _publish(state, before, task)
     return True
 
 
@@ -115,7 +115,7 @@ def reject(state: State, task_guid: str, reason: str) -> None:
         return
     task.state = Task.Pending
     task.updated_at = state.now()
-    _tell(state, before, task)
+    _publish(state, before, task)
 
 
 def complete(state: State, request: CompleteTaskRequest) -> None:
@@ -152,7 +152,7 @@ def _completed(
     task.failure_reason = truncated(reason)
     task.result = result
     task.cell_id = cell_id
-    _tell(state, before, task)
+    _publish(state, before, task)
     if task.task_definition.completion_callback_url:
         state.complete(task)
 
@@ -165,14 +165,14 @@ def resolving(state: State, task_guid: str) -> None:
     before = _copy(task)
     task.state = Task.Resolving
     task.updated_at = state.now()
-    _tell(state, before, task)
+    _publish(state, before, task)
 
 
 def demote(state: State, task: Task) -> None:
     """Put a task back whose client took too long; when it was updated stays as it was."""
     before = _copy(task)
     task.state = Task.Completed
-    _tell(state, before, task)
+    _publish(state, before, task)
 
 
 def delete(state: State, task_guid: str) -> None:
@@ -194,7 +194,7 @@ def _transition(task: Task, target: Task.State) -> BbsError:
     return BbsError(Error.InvalidStateTransition, f"Cannot transition from {names[0]} to {names[1]}")
 
 
-def _tell(state: State, before: Task, after: Task) -> None:
+def _publish(state: State, before: Task, after: Task) -> None:
     state.events.emit([event_from_message(TaskChangedEvent(before=before, after=after))])
 
 

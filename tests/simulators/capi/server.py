@@ -109,8 +109,8 @@ class HttpService:
         """Find out what to answer, and do what was asked; None for nothing, on a connection of no more use."""
         target = f"{call.path}?{call.query}" if call.query else call.path
         client = self._client_of(call)
-        for told in self.callers:
-            told(client, f"{call.method} {target}")
+        for listener in self.callers:
+            listener(client, f"{call.method} {target}")
         answer = await self._answer_or_fail(call, target, connection)
         request_id = call.headers.get("x-vcap-request-id", "")
         status = 0 if answer is None else answer.status

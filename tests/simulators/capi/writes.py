@@ -37,8 +37,8 @@ async def update_droplet(request: ApiRequest) -> Answer:
             raise unknown_error()
         if isinstance(image, str) and len(image) > LONGEST_IMAGE:
             raise unknown_error()
-        for told in request.cloud.changing:
-            told(droplet, image)
+        for listener in request.cloud.changing:
+            listener(droplet, image)
         request.cloud.patch(droplet, image)
     return ok(request.bodies.droplet(droplet))
 

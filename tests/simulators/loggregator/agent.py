@@ -75,7 +75,7 @@ class Agent:
         self._reservation = _bound(address)
         self.port: int = self._reservation.getsockname()[1]
         self._running: grpc.aio.Server | None = None
-        self._news = asyncio.Condition()
+        self._received = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -133,8 +133,8 @@ class Agent:
             lines = self.envelopes if app_guid is None else self.logs(app_guid)
             return next((each for each in lines if text in each.log.payload.decode()), None)
 
-        async with asyncio.timeout(seconds), self._news:
-            await self._news.wait_for(lambda: found() is not None)
+        async with asyncio.timeout(seconds), self._received:
+            await self._received.wait_for(lambda: found() is not None)
         line = found()
         assert line is not None
         return line
@@ -144,8 +144,8 @@ class Agent:
         taken = [self._handed_on(each) for each in envelopes]
         self.batches.append(len(taken))
         self.envelopes += taken
-        async with self._news:
-            self._news.notify_all()
+        async with self._received:
+            self._received.notify_all()
 
     def _handed_on(self, received: pb.Envelope) -> pb.Envelope:
         envelope = pb.Envelope.FromString(received.SerializeToString())

@@ -722,10 +722,10 @@ def _error(status: int, code: str, headers: Mapping[str, str] | None = None) -> 
 
 
 def _errors(status: int, entries: list[dict[str, str]], headers: Mapping[str, str] | None = None) -> _Answer:
-    told = [
+    errors = [
         {"message": _message(each["code"]), "detail": "as the request had it", **each} for each in entries
     ]
-    body = json.dumps({"errors": told}).encode()
+    body = json.dumps({"errors": errors}).encode()
     return _Answer(status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})})
 
 

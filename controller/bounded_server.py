@@ -20,16 +20,16 @@ from controller.file_values import FileValue
 from reconcile.errors import Invalid
 
 MOST_CONNECTIONS = 16
-"""That may be open at a time; as many again may be ending."""
+"""Maximum number of open connections; as many again may be ending."""
 
 MOST_SECONDS = 10.0
-"""For one connection: its request and the response."""
+"""Maximum number of seconds of one connection: its request and the response."""
 LOOK_INTERVAL = 0.1
 """Seconds between two looks of a server at its own end, for which the event loop waits."""
 
 
 _Request: TypeAlias = "socket.socket | tuple[bytes, socket.socket]"
-"""As the standard library has it; of a stream it is a socket."""
+"""A request as the standard library has it; of a stream it is a socket."""
 
 
 ServerTls = FileValue[ssl.SSLContext]

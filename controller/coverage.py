@@ -14,8 +14,8 @@ from reconcile.records import Binding, CacheRequest, is_of_droplet, is_of_lrp
 from reconcile.references import ImageReference
 
 MAX_STAGINGS = 16
-"""Stagings of one app and source that are remembered, the newest. When all of them fail, the next pass over
-an LRP requests the copy again."""
+"""Maximum number of stagings that are remembered of one app and source: the newest. When all of them fail,
+the next pass over an LRP requests the copy again."""
 
 
 class StagingCoverage:
@@ -33,7 +33,7 @@ class StagingCoverage:
     def record(self, request: CacheRequest) -> None:
         """Remember the staging that a request for a copy came from, or that an LRP has confirmed.
 
-        That of a droplet may be an old one, and confirms nothing of later ones.
+        The staging of a droplet may be an old one, and confirms nothing of later ones.
         """
         if is_of_droplet(request.requester):
             return

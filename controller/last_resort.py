@@ -21,7 +21,7 @@ from controller.running_code import threads_text
 log = structlog.get_logger(scope="daemon")
 
 END_WITHIN = 9.5
-"""Seconds after a signal, after the loss of the lock, or after a failure."""
+"""Seconds within which the process ends after a signal, the loss of the lock, or a failure."""
 
 SAY_WITHIN = 0.3
 """Seconds that the last line may take then."""
@@ -38,7 +38,7 @@ THREAD = "last-resort"
 """The name of the thread that ends the process."""
 
 STANDARD_ERROR = 2
-"""Its descriptor: stacks are written to it without Python."""
+"""Descriptor of standard error: stacks are written to it without Python."""
 
 LOST_LOCK, HELD_UP = 1, 5
 """Exit statuses of a process that ends so."""

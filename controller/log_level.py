@@ -6,7 +6,7 @@ Source: lager v3 models.go and cloudfoundry/debugserver server.go, for the level
 from collections.abc import Mapping
 
 LEVELS = ("debug", "info", "error", "fatal")
-"""From the lowest to the highest; lager numbers them in this order, from 0."""
+"""The levels from the lowest to the highest; lager numbers them in this order, from 0."""
 
 
 def _spellings() -> Mapping[str, str]:

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from reconcile.lrps import ProcessGuid
 
 UPDATES_A_SECOND = 10
-"""A rotation updates each LRP that runs from a copy, and each update is an event for all who subscribe."""
+"""Maximum number of updates in a second; each of them is an event for all who subscribe to the BBS."""
 
 MISSED_AFTER = 1.0
 """Seconds after its turn in which an LRP may still take it: those that come later would come all at once."""

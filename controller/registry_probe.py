@@ -19,7 +19,7 @@ SIZE = 65536
 """Bytes of the blob: more than a file system has left that counts as full."""
 
 _CONTENT = b"".join(hashlib.sha256(n.to_bytes(4, "big")).digest() for n in range(SIZE // 32))
-"""Always the same, so that it is stored only once; no compression makes it smaller."""
+"""The bytes of the blob: always the same, so that it is stored once; no compression makes it smaller."""
 
 
 class RegistryProbe:

@@ -14,7 +14,7 @@ from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, Genera
 MOST_TASKS = 500
 MOST_THREADS = 200
 MOST_FRAMES = 40
-"""Of one task or thread, the innermost ones."""
+"""Maximum number of frames of one task or thread: the innermost ones."""
 
 
 def tasks_text(loop: asyncio.AbstractEventLoop) -> str:

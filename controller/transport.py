@@ -19,7 +19,7 @@ Tls = ssl.SSLContext | FileValue[ssl.SSLContext]
 """A context, or one that follows its files."""
 
 SocketOption = tuple[int, int, int]
-"""Level, name and value."""
+"""Level, name and value of a socket option."""
 
 CONNECT_TIMEOUT = 5.0  # seconds, for all addresses of a name together
 IDLE_CONNECTIONS = 32  # as many as may be open: a handshake costs more than the call
@@ -30,7 +30,7 @@ KEEP_ALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
-"""An event stream may be silent forever; keep-alive finds out within a minute that its peer is gone."""
+"""Options that find out within a minute that a peer is gone: an event stream may be silent forever."""
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "diego-docker-cache"}
 

@@ -20,10 +20,10 @@ from reconcile.lease import always
 from reconcile.lrps import Credentials, Secret
 
 SMALL_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=30.0, window=30.0)
-"""Of the requests for canaries' images and notes, which have some hundred bytes."""
+"""Timeouts of the requests for canaries' images and notes, which have some hundred bytes."""
 
 PROBE_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=15.0, window=15.0)
-"""Of the requests that ask whether the private registry is well."""
+"""Timeouts of the requests that ask whether the private registry is well."""
 
 UNOBSERVED = NobodyObserves()
 

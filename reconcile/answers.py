@@ -43,7 +43,7 @@ class RegistryCall(StrEnum):
     START_UPLOAD = "start upload"
     UPLOAD_BLOB = "upload blob"
     UPLOAD_AFTER_MOUNT = "upload blob after a mount"
-    """To the session that the registry has started instead of mounting the blob."""
+    """An upload to the session that the registry has started instead of mounting the blob."""
     LIST_REFERRERS = "list referrers"
     LIST_REPOSITORIES = "list repositories"
     LIST_TAGS = "list tags"

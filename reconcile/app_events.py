@@ -127,7 +127,7 @@ class DropletChanged:
 
 
 CopyEvent = CopyBegun | CopyProgressed | CopyPostponed | ImageCached | CopyFailed
-"""What happens to the copy for a staging."""
+"""An event of the copy for a staging."""
 
 AppEvent = CopyEvent | MigrationBegun | MigrationEnded | DropletChanged
-"""What developers are told."""
+"""An event that is reported to the developers of an app."""

@@ -41,9 +41,9 @@ class SourceType(StrEnum):
     """What stands before a line in the app's log."""
 
     STAGING = "STG"
-    """Shown by `cf push` as well, while the app is staged."""
+    """The mark of a staging: `cf push` shows such lines as well."""
     CELL = "CELL"
-    """As cells mark what they say of instances."""
+    """The mark of what cells say of instances."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ class CircuitBreakers:
     others go on. When failures spread over organizations and images, no migration starts.
 
     Args:
-        closed: Of all migrations, as it is when the process starts; the others are like it.
+        closed: The one of all migrations, as it is when the process starts; the others are like it.
     """
 
     def __init__(self, closed: CircuitBreaker) -> None:
@@ -195,7 +195,7 @@ class CircuitBreakers:
 
     @property
     def overall(self) -> CircuitBreaker:
-        """That of all migrations."""
+        """The circuit breaker of all migrations."""
         return self._breakers[_ALL]
 
     @property

@@ -84,10 +84,10 @@ def _names_copy(record: DropletRecord, cache_guid: CacheGuid) -> bool:
 def _is_of_cells(
     login: Credentials | None, records: Sequence[DropletRecord], cells: Credentials | None
 ) -> bool:
-    """Whether a login may be one that this program gave the LRP: it never goes to another registry.
+    """Whether an LRP's login may be one that this program gave it, which never goes to another registry.
 
-    That is so when the database was lost since; the login of cells may have been another one then. The login
-    of the app's current droplet comes with the image of an earlier one after a rollback.
+    The program may have done so before the database was lost, when the login of cells was another one. After
+    a rollback, the login of the app's current droplet comes with the image of an earlier one.
     """
     if login is None or login == cells:
         return login is not None

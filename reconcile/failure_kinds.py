@@ -120,7 +120,7 @@ _BY_CLASS: tuple[tuple[type[DockerCacheError], FailureKind], ...] = (
     (Conflict, FailureKind.CONFLICT),
     (Invalid, FailureKind.OTHER),
 )
-"""In this order, since some of them are kinds of others."""
+"""Classes of errors in the order of the checks, since some of them are kinds of others."""
 
 
 def kind_of(error: DockerCacheError) -> FailureKind:

@@ -21,7 +21,7 @@ Key = TypeVar("Key", bound=Hashable)
 Counted = TypeVar("Counted", bound=Hashable)
 
 BACKLOG_TURN = 4
-"""While both wait, of so many turns one is the backlog's."""
+"""Number of turns of which one is the backlog's while both wait."""
 
 
 class Urgency(IntEnum):
@@ -201,14 +201,14 @@ class FairShares(Generic[Key]):
 
 
 class _Turns:
-    """How many jobs each name has under way, and how many turns each was given, for its weight."""
+    """The jobs that each name has under way, and the turns that each was given, divided by its weight."""
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         self._weights = weights
         self._running: Counter[str] = Counter()
         self._given: dict[str, float] = {}
         self._level = 0.0
-        """What the name that was chosen last had been given: those that come anew begin with it."""
+        """Virtual time: the share of the name chosen last, with which new names start."""
 
     def has(self, name: str) -> bool:
         """Whether a name has entered and not left."""

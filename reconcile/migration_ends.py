@@ -43,7 +43,7 @@ _UNCHANGED: Mapping[Reason, str] = {
         "{whose} could not be stopped, so they run on; those that start later are the new ones."
     ),
 }
-"""What is no failure, and leaves something of the app as it was."""
+"""Ends that are no failures, and leave something of the app as it was."""
 
 _UNTOUCHED = "The app was not touched and runs as before"
 _LATER = "the platform tries again later"

@@ -107,10 +107,10 @@ async def observe_orphaned_bridge(
 
     Args:
         bridge: Its process GUID.
-        facts: What can be known.
-        domains: Those of the LRPs that are migrated.
+        facts: Where it is looked up.
+        domains: The domains of the LRPs that are migrated.
         process_age: Seconds since the BBS first answered this process.
-        own_store: Whose marker is no other's.
+        own_store: This daemon's store; its marker does not count as another's.
     """
     guid = original_of(bridge)
     fresh = await _for_passes(facts).list_domains()

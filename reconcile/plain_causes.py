@@ -100,7 +100,7 @@ _CAUSES: Mapping[str, str] = {
     "too-many-layers": _LARGE,
     "not-wanted": "its staging failed",
 }
-"""By code. One that is missing here is for operators."""
+"""Causes by code. A code that is missing here is for operators."""
 
 _OF_NO_REGISTRY = frozenset(
     {

@@ -27,7 +27,7 @@ WRONG_IMAGES = 3
 """Copies with which an organization was wrong, after which that is held against all of its copies."""
 
 _MOST_DISPROVED = 200
-"""Organizations and images that are remembered as such."""
+"""Maximum number of organizations and images that are remembered as wrong."""
 
 LONGEST_PAUSE = 300.0
 """Seconds until the next canary, at most."""

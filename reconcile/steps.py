@@ -98,7 +98,7 @@ class Enter:
     """Write the row, then observe again at once.
 
     Attributes:
-        failure: What instances could not be started from the copy by; None for no such failure.
+        failure: Why instances could not be started from the copy; None for no such failure.
     """
 
     migration: Migration

@@ -32,7 +32,7 @@ from reconcile.reasons import Reason
 from reconcile.references import Digest, ImageReference
 
 MOST_FAILED_LOOKS = 5
-"""In a row, after which an LRP that is not being migrated is given up."""
+"""Number of failed looks in a row after which an LRP that is not being migrated is given up."""
 
 _CANNOT_START = frozenset(
     {

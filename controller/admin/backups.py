@@ -10,7 +10,7 @@ from pathlib import Path
 from reconcile.errors import Conflict, Invalid
 
 MAX_BACKUP = 64 << 30
-"""Bytes of a backup."""
+"""Maximum number of bytes of a backup."""
 
 
 class BackupReceiver:

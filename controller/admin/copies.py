@@ -20,7 +20,7 @@ BATCH = 50
 """Copies that are deleted after one look at what uses them."""
 
 MOST_REPAIRS = 3
-"""Sources that a copy is sent again from, one after the other, in one call."""
+"""Maximum number of sources from which one call sends a copy again, one after the other."""
 
 LOOK_AGAIN = 0.2
 """Seconds between two looks at a job that is waited for."""

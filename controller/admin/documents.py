@@ -15,7 +15,7 @@ from reconcile.errors import Invalid
 _HEADER = {"docker_cache_plan": 1}
 
 _YEAR_10000 = 253_402_300_800.0
-"""Its beginning in UTC seconds since 1970; `datetime` knows no later time."""
+"""Beginning of that year in UTC seconds since 1970; `datetime` knows no later time."""
 
 
 SKIPPED = frozenset({"skipped", "skipped_droplet"})

@@ -20,7 +20,7 @@ from reconcile.migrations import Goal
 from reconcile.reasons import AppState, Reason
 
 MOST_FAILED_LOOKS = 3
-"""In a row, after which one droplet is given up."""
+"""Number of failed looks in a row after which one droplet is given up."""
 
 LRPS_WAIT = 30.0
 """Seconds after which LRPs go back to their sources although their droplets have not been put back."""

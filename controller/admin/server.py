@@ -35,7 +35,7 @@ MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of one message; plans come in as many as they have entries."""
 
 MAX_CONNECTIONS = 256
-"""At a time; further ones are closed at once. A command has one."""
+"""Maximum number of open connections; further ones are closed at once. A command has one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ log = structlog.get_logger(scope="app-logs")
 Entry = AppLogLine | ComponentCounter
 
 MOST_WAITING = 5_000
-"""Lines that wait at most, some hundred bytes each."""
+"""Maximum number of lines that wait, some hundred bytes each."""
 
 BATCH = 100
 """Entries of a batch, as in Loggregator's own client for Go (go-loggregator)."""

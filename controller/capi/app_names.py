@@ -15,14 +15,14 @@ from reconcile.lrps import AppGuid
 from reconcile.selection import AppNames, Owner
 
 NAMED_AT_ONCE = 50
-"""GUIDs in one request, whose line would become too long for proxies."""
+"""Maximum number of GUIDs in one request, whose line would become too long for proxies."""
 
 MOST_NAMED = 500
-"""GUIDs that are asked for by name; of more the whole list is read."""
+"""Maximum number of GUIDs that are asked for by name; for more the whole list is read."""
 
 
 async def name_apps(calls: ApiCalls, app_guids: Collection[AppGuid] | None) -> dict[AppGuid, AppNames]:
-    """Read what apps are chosen by, all of Docker without GUIDs; those that are hidden are missing."""
+    """Read the names of some apps, or of all Docker apps; apps that the client may not read are missing."""
     apps = await _list(calls, ApiCall.LIST_APPS, "/v3/apps", app_guids)
     spaces = await _list(calls, ApiCall.LIST_SPACES, "/v3/spaces", {each.parent for each in apps.values()})
     organizations = await _list(

@@ -30,7 +30,7 @@ AFTER_429 = 60.0
 """Seconds that nothing is sent after a refusal that names no time."""
 
 LONGEST_WAIT = 86400
-"""Seconds; a time that a server names beyond that is not believed."""
+"""Maximum number of seconds to wait; a longer time that a server names is not believed."""
 
 _MOST_READ = 64 * 1024  # bytes of an error that are looked at
 _NOT_FOUND = "CF-ResourceNotFound"

@@ -59,13 +59,13 @@ class _Slice:
     """A part of a list.
 
     Attributes:
-        filters: Of the list, without those of the slice.
+        filters: The filters of the list, without those of the slice.
         per_page: Items on a page.
-        until: When its newest item was created at the latest; empty for that of the whole list.
+        until: Time by which its newest item was created; empty for the slice at the beginning of the list.
         most_pages: Pages that may be read; None while none was refused.
-        refusal: What Cloud Controller said of the one beyond these; None while it was not asked for that.
+        refusal: Why Cloud Controller refused the page after these; None while it has not.
         last: When the last item that was read was created; empty before the first.
-        is_cut: Whether there is more of it than could be read.
+        is_cut: Whether the slice has more items than could be read.
     """
 
     filters: Mapping[str, str]
@@ -78,7 +78,7 @@ class _Slice:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """Those of its first page."""
+        """The parameters of the slice's first page."""
         bound = {CREATED_UNTIL: self.until} if self.until else {}
         return {**self.filters, **bound, "per_page": str(self.per_page)}
 
@@ -86,7 +86,7 @@ class _Slice:
         """Return the slice that shows what this one does not; None when it shows all.
 
         Raises:
-            Invalid: No slice does.
+            Invalid: No slice can show the rest.
         """
         refusal = self.refusal
         if not self.is_cut or refusal is None:

@@ -20,7 +20,7 @@ from reconcile.errors import (
 )
 
 _ANSWERED = frozenset({ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, ErrorCode.CLOUD_CONTROLLER_REFUSED})
-"""What one request was refused for, and says nothing of the others."""
+"""Errors for which one request was refused, and which say nothing of others."""
 
 
 class ApiObserver(Protocol):

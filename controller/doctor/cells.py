@@ -23,7 +23,7 @@ from reconcile.start_failures import Blame, StartFailure
 CELLS_PULL = "cells-pull"
 
 MOST_SECONDS = 60.0
-"""In which each cell must answer."""
+"""Seconds within which each cell must answer."""
 
 WHOLE_LIMIT = 600.0
 """Seconds in which all segments must have answered, one after another, and the last canary be removed."""

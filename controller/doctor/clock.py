@@ -15,7 +15,7 @@ from reconcile.errors import DockerCacheError
 CLOCK = "clock"
 
 MOST_APART = 30.0
-"""Seconds; a Date header has a precision of one second."""
+"""Maximum difference of two clocks in seconds; a Date header has a precision of one second."""
 
 _PATIENCE = 5.0  # seconds
 

@@ -19,7 +19,7 @@ from reconcile.errors import DockerCacheError, ErrorCode
 MAKE_KEY = "make a key with `openssl rand -base64 32 | tr '+/' '-_'`"
 
 LEAST_FREE = 100 << 20
-"""Bytes."""
+"""Bytes that should be free on the disk."""
 
 _FIRST_START = frozenset({ErrorCode.DATABASE_MISSING, ErrorCode.SCHEMA_MISSING})
 

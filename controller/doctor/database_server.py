@@ -22,7 +22,7 @@ DATABASE = "database"
 KEEP_FOR_NOTES = "older keys can go a week after the new one came, when the notes beside copies have it too"
 
 MOST_APART = 30.0
-"""Seconds between two clocks."""
+"""Maximum difference of two clocks in seconds."""
 
 
 def check_server(config: Config, location: ServerLocation) -> list[Finding]:

@@ -1,7 +1,7 @@
-"""Remembers which copies in former private registries cells cannot pull, until their droplets name others.
+"""Remembers the copies in former private registries that cells cannot pull, until droplets name other copies.
 
-What an LRP could not be started from no restart of its app can be started from either. A droplet that names
-such a copy never names it again once it has another text, so nothing is to be forgotten for its sake.
+A restart of an app cannot start it from such a copy either. A droplet whose text was replaced never names
+the copy again, so a copy is forgotten only when too many are remembered.
 """
 
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from reconcile.reasons import Reason
 from reconcile.references import CacheGuid
 
 MOST = 10_000
-"""Copies that are remembered; of the oldest of more, the next failed start tells again."""
+"""Maximum number of copies; one that was forgotten is reported again by the next failed start."""
 
 
 class FailingFormerCopies:

@@ -16,7 +16,7 @@ ANY_USERNAME = "unknown"
 """Stands for the login of a source registry of which only that there is one is known."""
 
 NOT_FROM_COPY = FAILURES | {Reason.COPY_CORRUPT, Reason.IMAGE_NOT_STARTED}
-"""What keeps an LRP on its source that was to run from a copy."""
+"""Reasons for which an LRP that was to run from a copy stays on its source."""
 
 CANNOT_START = frozenset(
     {
@@ -27,7 +27,7 @@ CANNOT_START = frozenset(
         Reason.COPY_CORRUPT,
     }
 )
-"""Those of it that say that nothing starts from the copy, whatever room cells have."""
+"""Those of `NOT_FROM_COPY` by which nothing starts from the copy, whatever room cells have."""
 
 
 @dataclass(frozen=True, slots=True)

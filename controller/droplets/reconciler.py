@@ -39,15 +39,15 @@ OBSTACLE_PAUSE = 30.0
 reports; others are found by the next listing."""
 
 FAILURE_SPREAD = 1.0
-"""Seconds over which looks at droplets are spread that wait until Cloud Controller takes changes again."""
+"""Seconds over which looks at waiting droplets are spread once Cloud Controller takes changes again."""
 
 MOST_SAVES = 3
-"""Records that one look saves; further ones mean that the decision does not come to rest."""
+"""Maximum number of records that one look saves; more mean that the decision does not come to rest."""
 
 _REPORTED = frozenset(
     {Reason.DROPLET_PULLS_NOT_PROVEN, Reason.CACHE_REGISTRY_UNHEALTHY, Reason.CIRCUIT_BREAKER_OPEN}
 )
-"""What many droplets wait for together, until somebody reports it, or the next listing."""
+"""Reasons for which many droplets wait together, until a change is reported, or the next listing."""
 
 
 class DropletReconciler:

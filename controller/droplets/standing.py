@@ -14,7 +14,7 @@ FAILURE_PAUSE = backoff(0.5, 30.0)
 """Seconds in which nobody asks, by how many requests in a row were not answered."""
 
 REFUSAL_PAUSE = backoff(10.0, 300.0)
-"""The same, by how many in a row were refused for what this client is: a scope must be given to it first."""
+"""The same, by how many in a row were denied to this client: somebody must give it a scope first."""
 
 
 SHORTEST_SLEEP = 0.001
@@ -41,22 +41,22 @@ class ApiStanding:
         self._failures = 0
         self._not_before = 0.0
         self.answered_at = 0.0
-        """When it last did what it was asked for, in UTC seconds since 1970; 0 when it never did."""
+        """When Cloud Controller last did what it was asked for, in UTC seconds since 1970; 0 for never."""
         self.failing_since = 0.0
         """Since when it has not, in UTC seconds since 1970; 0 while it does."""
         self.problem: DockerCacheError | None = None
         """What it last answered instead; None while it does what it is asked for."""
 
     def note_answer(self) -> None:
-        """Note that it has done what it was asked for, or said that there is no such thing."""
+        """Note that Cloud Controller did what it was asked for, or said that there is no such thing."""
         self.answered_at = self._process.clock()
         self._failures, self._not_before, self.failing_since, self.problem = 0, 0.0, 0.0, None
 
     def note_failure(self, error: DockerCacheError) -> None:
-        """Note that it did not answer, or does not let this client do that.
+        """Note that Cloud Controller did not answer, or denied this client the request.
 
-        What it says of one droplet alone says nothing of it. What fails while nobody is to ask was asked
-        before, with others at the same time: it makes the next wait no longer.
+        An error about one droplet alone is not counted. A request that fails while nobody is to ask was sent
+        before, together with others: it makes the next wait no longer.
         """
         if isinstance(error, LeaseLost) or not isinstance(error, Unavailable | Denied):
             return

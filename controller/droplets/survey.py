@@ -39,7 +39,7 @@ from reconcile.reasons import Reason
 from reconcile.selection import AppNames
 
 MOST_SAVES = 3
-"""Records that would be saved before something is done about a droplet."""
+"""Maximum number of records that would be saved before something is done about a droplet."""
 
 MOST_APPS_ASKED = 500
 """Apps whose droplets are listed by the app; of more apps all droplets are listed."""

@@ -38,8 +38,8 @@ GONE_RECHECK_INTERVAL = 86_400.0  # the same of droplets that listings do not sh
 NEW_FOR = 3600.0  # seconds after a droplet was made in which its app may wait for it, as of one just staged
 _CLOCKS_DIFFER_BY = 60.0  # seconds, between Cloud Controller and this machine
 MOST_GONE = 50
-"""Droplets that a listing lacks and that are asked for one by one: a client that may read nothing any more
-sees an empty listing."""
+"""Maximum number of droplets missing in a listing that are asked for one by one: a client that may read
+nothing any more sees an empty listing."""
 _UNLIKELY_TO_CHANGE = frozenset(
     {
         Reason.DENIED,
@@ -216,7 +216,7 @@ class DropletSweep:
         records: Mapping[DropletGuid, DropletRecord],
         api: CloudControllerApi,
     ) -> None:
-        """Find the builds of droplets of which no record knows it, of apps whose stagings were seen."""
+        """Find the build of each droplet whose record names none, for apps whose stagings were observed."""
         wanted = dict[DropletGuid, AppGuid]()
         for droplet in droplets:
             record, image = records.get(droplet.guid), image_of_text(droplet.image)

@@ -34,7 +34,7 @@ from reconcile.lrps import Credentials
 from reconcile.references import Digest, ImageReference, parse_digest
 
 _NO_CONFIG = Path(__file__).parent / "no_docker_config"
-"""Holds an empty config.json; without one the SDK reads the one in the home directory."""
+"""Directory with an empty config.json; without one the SDK reads that in the home directory."""
 
 _LOST = (RequestException, HTTPError, OSError, ValueError)
 

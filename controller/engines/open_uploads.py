@@ -1,4 +1,4 @@
-"""Knows the uploads that have lasted for a while, so that they can be cancelled also after a crash."""
+"""Tracks the uploads that last for a while, so that they can be cancelled also after a crash."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ class OpenUploads:
 
     @contextmanager
     def watching(self, target: ImageReference, sessions: list[Url]) -> Iterator[None]:
-        """Know of an upload within a block; the last of its sessions is where it continues."""
+        """Track an upload during a block; its last session URL is the current one."""
         key = id(sessions)
         with self._lock:
             self._open[key] = self._monotonic(), target, sessions

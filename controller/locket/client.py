@@ -1,6 +1,7 @@
 """Makes Locket's calls on locks: take or renew one, give it back, and see who holds it.
 
-Never a presence: the BBS takes each for a cell. Never a call without a resource: it would end the server.
+This client takes no presence locks, since the BBS counts each as a cell, and sends no request without a
+resource, since Locket's server would crash.
 Source: cloudfoundry/locket models/locket.proto, handlers/handler.go.
 """
 

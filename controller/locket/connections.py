@@ -29,7 +29,7 @@ LOOK_WITHIN = 0.5
 """Seconds that a look at the files may delay a call; a disk that does not answer must not cost the lock."""
 
 _CONNECT_WITHIN_MS = 2_000
-"""For one address, its TLS handshake included, so that another one gets its turn before the lock is lost."""
+"""Milliseconds for one address and its TLS handshake: others get their turns before the lock is lost."""
 
 
 @dataclass(frozen=True, slots=True)

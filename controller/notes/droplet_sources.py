@@ -82,7 +82,7 @@ class DropletSources:
         return tuple(sorted(named))
 
     async def find(self, guid: CacheGuid) -> dict[AppGuid, AppSource]:
-        """Find what the apps were pushed from whose droplets name a copy, the newest droplet of each first.
+        """Find the sources of the apps whose droplets name a copy, each by the app's newest droplet.
 
         Raises:
             DockerCacheError: Cloud Controller does not say what was pushed.

@@ -32,7 +32,7 @@ from reconcile.errors import DockerCacheError, LeaseLost, Unavailable
 T = TypeVar("T")
 
 _OF_DATABASE = (DBAPIError, PoolTimeout, sqlite3.Error)
-"""What drivers raise."""
+"""Errors that drivers raise."""
 
 
 class Database:

@@ -14,7 +14,7 @@ from reconcile.errors import Invalid
 from reconcile.references import parse_image_reference
 
 MOST_KEPT = 500
-"""Uploads; those that have lasted longest come first."""
+"""Maximum number of uploads that are recorded; those that have lasted longest come first."""
 
 _NAME = "open-uploads"
 

@@ -17,10 +17,10 @@ from reconcile.lrps import AppGuid
 from reconcile.records import JobState, is_of_lrp, lrp_of_requester
 
 MOST_OF_APP = 100
-"""Bindings of one app that are kept, besides those of its LRPs and of open jobs."""
+"""Maximum number of bindings of one app that are kept, besides those of its LRPs and of open jobs."""
 
 _SLACK = 20
-"""Bindings above that at which the surplus is looked for."""
+"""Number of bindings above `MOST_OF_APP` that are tolerated before the surplus is looked for."""
 
 _ENDED = (JobState.CACHED, JobState.FAILED)
 _IS_ENDED = exists().where(jobs.c.job_id == bindings.c.job_id, jobs.c.state.in_(_ENDED))

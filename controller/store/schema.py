@@ -8,10 +8,10 @@ from pathlib import Path
 from reconcile.errors import ErrorCode, Invalid
 
 VERSIONS = Path(__file__).with_name("schema_versions")
-"""Holds the schema's migrations."""
+"""Directory with the schema's migrations."""
 
 LEADERSHIP_TABLES = frozenset({"leadership", "leadership_lock"})
-"""Are there before the schema is, and belong to none of its revisions."""
+"""Tables that are there before the schema is, and belong to none of its revisions."""
 
 REVISIONS_TABLE = "alembic_version"
 

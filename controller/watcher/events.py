@@ -116,7 +116,7 @@ class EventHandler:
         self._queue_lrp(row.process_guid, is_routine=is_routine)
 
     def _handle_row(self, row: ActualLrp, *, before: ActualLrp | None) -> None:
-        """Queue an LRP for an instance; soon it would be missed where it begins to run after its removal."""
+        """Queue the LRP of an instance, urgently if an instance of a removed definition starts to run."""
         self._dependencies.presence.note_instance(row)
         self._handle_actual_lrp(row, is_routine=row.state in _ON_THE_WAY)
         ran = before is not None and before.state is ActualLrpState.RUNNING
@@ -125,7 +125,7 @@ class EventHandler:
             self._queue.add(row.process_guid, Priority.URGENT)
 
     def _handle_crash(self, crash: ActualLrpCrashed) -> None:
-        """Queue an LRP that runs from a copy too, when a cell could not pull that."""
+        """Queue the LRP of a crash; one that runs from a copy only when a cell could not pull the copy."""
         self._event_cache.record_crash(crash.process_guid, crash.cell_id)
         self._queue_lrp(crash.process_guid)
         self._dependencies.presence.note_crash(crash)

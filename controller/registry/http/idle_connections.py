@@ -18,10 +18,10 @@ from controller.registry.http.urls import Origin
 
 MOST_PER_KEY = 16
 MOST_IDLE = 128
-"""In all: tenants name the hosts, and each connection is an open file."""
+"""Maximum number of idle connections of a pool: tenants name the hosts, and each is an open file."""
 
 IDLE_SECONDS = 60.0
-"""Many servers close a connection on which nothing happens for a minute."""
+"""Maximum number of seconds that a connection is idle: many servers close it after a minute."""
 
 LOOK_AFTER = 5.0
 """Seconds between two looks at all of them."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from controller.threads import Cancellation
 
 MOST_LOOKUPS = 256
-"""At a time, those that nobody waits for any more included."""
+"""Maximum number of lookups under way, including those that nobody waits for any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from reconcile.foreign_text import clean
 MAX_REDIRECTS = 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
-"""The others turn a write into a GET in many clients, so no registry means them for one."""
+"""Statuses that keep the method; others turn a write into a GET in many clients, so they are not followed."""
 
 
 def follow(pool: ConnectionPool, request: Request, context: RequestContext) -> Response:

@@ -19,7 +19,7 @@ from reconcile.errors import DockerCacheError, ErrorCode, Invalid, Unavailable
 from reconcile.foreign_text import clean
 
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
-"""What the kernel says when this process, and not the peer, is why nothing can be opened."""
+"""Errors of the kernel by which this process, and not the peer, is why nothing can be opened."""
 
 LOST = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)
 FAILURES = (OSError, ProtocolError, UnicodeError)

@@ -115,7 +115,7 @@ def _origin(scheme: str, netloc: str) -> Origin:
 
 
 _known_origin = lru_cache(maxsize=1024)(_origin)
-"""A copy's URLs are of a few origins; one that is refused is not remembered."""
+"""The origin of a URL, remembered: a copy's URLs have a few. One that is refused is not."""
 
 
 def parse_url(text: str) -> Url:

@@ -41,7 +41,7 @@ def serve_debug(address: str, level: LogLevel, loop: asyncio.AbstractEventLoop) 
         Invalid: `debug-address`: the address cannot be listened on.
     """
 
-    class Handler(_Answers):
+    class Handler(_DebugRequestHandler):
         def tasks(self) -> str:
             return _asked(loop)
 
@@ -68,7 +68,7 @@ def _asked(loop: asyncio.AbstractEventLoop) -> str:
         return f"the event loop has not answered for {LOOP_ANSWERS_WITHIN:g} s: see /debug/threads"
 
 
-class _Answers(BaseHTTPRequestHandler):
+class _DebugRequestHandler(BaseHTTPRequestHandler):
     """Answers one request."""
 
     def tasks(self) -> str:

@@ -16,7 +16,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from controller.capi.capi_errors import SYSTEM, ApiAnswer, effect_unknown, error_from_answer
+from controller.capi.capi_errors import SYSTEM, ApiAnswer, effect_unknown, error_from_response
 from controller.capi.documents import JsonObject, document_of
 from controller.capi.exchanges import Exchanges
 from controller.capi.gate import RequestGate
@@ -107,7 +107,7 @@ class ApiCalls:
                 lambda: http.build_request(method, url, params=params, json=body),
                 is_change=body is not None,
             )
-            error = error_from_answer(answer, may_have_happened=body is not None)
+            error = error_from_response(answer, may_have_happened=body is not None)
             if error is not None:
                 raise self._explained(error, token, is_read=body is None)
             if call in _LISTS_OF_ALL and not reads_all(token.scopes):

@@ -64,7 +64,7 @@ class ApiAnswer:
         return f"{self.call}: {text} (request {self.request_id})"
 
 
-def error_from_answer(answer: ApiAnswer, *, may_have_happened: bool = False) -> DockerCacheError | None:
+def error_from_response(answer: ApiAnswer, *, may_have_happened: bool = False) -> DockerCacheError | None:
     """Map an answer of Cloud Controller; None when it reports success.
 
     Args:

@@ -5,7 +5,7 @@ Source: cloud_controller_ng app/controllers/runtime/root_controller.rb.
 
 from dataclasses import dataclass
 
-from controller.capi.capi_errors import SYSTEM, error_from_answer, misunderstood
+from controller.capi.capi_errors import SYSTEM, error_from_response, misunderstood
 from controller.capi.documents import document_of, within
 from controller.capi.exchanges import Exchanges
 from controller.capi.origin import parse_origin
@@ -41,7 +41,7 @@ async def read_root(exchanges: Exchanges, api_url: str) -> ApiRoot:
             sent to: one without TLS, unless the API has none either.
     """
     answer = await exchanges.send(exchanges.http.build_request("GET", f"{api_url}/"))
-    error = error_from_answer(answer)
+    error = error_from_response(answer)
     if isinstance(error, Denied):  # the root takes no token: something before the API refuses it
         raise Unavailable(SYSTEM, ErrorCode.CLOUD_CONTROLLER_FAILED, error.detail, may_have_happened=False)
     if error is not None:

@@ -20,8 +20,8 @@ _LEGEND = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _LEVELS = " ▁▂▃▄▅▆▇█"
 
 
-class Answers(Protocol):
-    """What a Prometheus is asked."""
+class QueryApi(Protocol):
+    """The queries that a Prometheus answers."""
 
     def ask(self, expr: str, at: float) -> list[Series]:
         """Say what holds at a moment."""
@@ -34,7 +34,7 @@ class Answers(Protocol):
 class PanelQueries:
     """What Prometheus is asked about: one job, for so many seconds, until one moment."""
 
-    prometheus: Answers
+    prometheus: QueryApi
     job: str
     at: float
     seconds: float

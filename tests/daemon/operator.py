@@ -12,8 +12,8 @@ from tests.simulators.recipes import Image
 Row = dict[str, Any]
 
 
-class Answer:
-    """What a command came to.
+class CommandResult:
+    """The result of a command.
 
     Attributes:
         status: Its exit status.
@@ -47,14 +47,14 @@ class Operator:
     def __init__(self, env: Environment) -> None:
         self._env = env
 
-    async def runs(self, command: str, *arguments: str) -> Answer:
+    async def runs(self, command: str, *arguments: str) -> CommandResult:
         """Run a command for its rows."""
         return await self.reads(command, "--output", "json", *arguments)
 
-    async def reads(self, command: str, *arguments: str) -> Answer:
+    async def reads(self, command: str, *arguments: str) -> CommandResult:
         """Run a command for its text, as people do."""
         config = ("--config", str(self._env.config_path))
-        return Answer(*await self._env.run_command(command, *config, *arguments))
+        return CommandResult(*await self._env.run_command(command, *config, *arguments))
 
 
 async def until_deletable(operator: Operator, *names: str) -> None:

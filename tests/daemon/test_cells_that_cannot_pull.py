@@ -19,7 +19,7 @@ from tests.daemon.operator import Operator
 from tests.daemon.pushes import all_on_copies, figures_of, staged, staged_and_cached
 from tests.daemon.start_watch import StartWatch, failed_creations, process_starts, stop_requests
 from tests.simulators.bbs import Version
-from tests.simulators.cell_network import Answers, Condition, Refused, UnknownAuthority
+from tests.simulators.cell_network import Condition, ErrorResponse, Refused, UnknownAuthority
 from tests.simulators.cloud_controller import App
 
 pytestmark = pytest.mark.thorough
@@ -121,8 +121,8 @@ KINDS = {
     "refused for some apps": Kind(Refused(), "connection refused"),
     "refused": Kind(Refused(), "connection refused", apps=APPS),
     "unknown CA": Kind(UnknownAuthority(), "This registry is insecure"),
-    "login refused": Kind(Answers(401), "authentication required"),
-    "fails": Kind(Answers(500), "500 Internal Server Error"),
+    "login refused": Kind(ErrorResponse(401), "authentication required"),
+    "fails": Kind(ErrorResponse(500), "500 Internal Server Error"),
     "refused on one of three cells": Kind(Refused(), "connection refused", cells=1, apps=APPS),
 }
 

@@ -79,7 +79,7 @@ async def test_a_plan_in_a_file_is_applied_while_the_daemon_is_paused(env: Envir
     assert (left.status, left.kind("migration")) == (0, [])
 
 
-async def test_a_plan_is_refused_whole_when_the_world_has_moved(env: Environment) -> None:
+async def test_a_plan_is_refused_whole_when_an_app_has_changed(env: Environment) -> None:
     web, worker = await running_apps(env, "web", "worker")
     await env.started_daemon()
     operator, file = Operator(env), env.directory / "plan.jsonl"
@@ -401,7 +401,7 @@ async def test_an_app_that_restore_finds_on_its_source_stays_there(env: Environm
     assert not env.is_from_cache(web)
 
 
-async def test_a_plan_is_refused_when_an_app_was_held_since(env: Environment) -> None:
+async def test_a_plan_is_refused_when_an_app_was_pinned_since(env: Environment) -> None:
     (web,) = await running_apps(env, "web")
     await env.started_daemon()
     operator, file = Operator(env), env.directory / "plan.jsonl"

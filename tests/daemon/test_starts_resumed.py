@@ -10,7 +10,7 @@ from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
 from tests.daemon.pushes import all_on_copies, staged_and_cached
 from tests.daemon.start_watch import StartWatch
 from tests.simulators.bbs import Version
-from tests.simulators.cell_network import Answers, Hangs
+from tests.simulators.cell_network import ErrorResponse, Hangs
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def test_on_probation_a_pull_that_fails_meanwhile_turns_it_back(env: Envir
         for cell in env.cells:
             cell.start_gate.set()
         await daemon.kill()
-        env.impose(env.cache, Answers(500))
+        env.impose(env.cache, ErrorResponse(500))
         await until(lambda: [row.state for row in env.rows(app)] == ["CRASHED"])
         again = await env.start_daemon()
         await again.logged("reconciler.resuming-migration", process_guid=app.process_guid)

@@ -212,7 +212,7 @@ class TestStopgap:
         assert isinstance(step(back, of_source), RetryLater)
 
 
-class TestAnOwnerWhoIsFaster:
+class TestOwnerDesiresFirst:
     def test_with_a_bridge_it_is_migrated_once_more(self) -> None:
         made = step(REMOVED, replace(GONE, lrp=REVERTED))
 

@@ -13,7 +13,7 @@ from typing import Self
 from protos.bbs.actual_lrp_pb2 import ActualLRPKey
 from protos.bbs.cells_pb2 import CellCapacity, CellPresence, Provider
 from tests.simulators.bbs import Bbs, RepError
-from tests.simulators.bbs.state import Room
+from tests.simulators.bbs.state import CellResources
 from tests.simulators.cell_instances import CellInstances
 from tests.simulators.cell_network import CellNetwork
 from tests.simulators.cell_pull import Puller
@@ -114,10 +114,10 @@ class SimulatedCell:
         self._present = True
 
     @property
-    def room(self) -> Room:
+    def resources(self) -> CellResources:
         """What is free, and what runs."""
         settings, held = self.settings, self._held()
-        return Room(
+        return CellResources(
             containers=0 if self._draining else settings.containers - len(held),
             disk_mb=settings.disk_mb - sum(each.disk_mb for each in held),
             memory_mb=settings.memory_mb - sum(each.memory_mb for each in held),

@@ -31,7 +31,7 @@ class UnknownAuthority:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class ErrorResponse:
     """Requests for manifests and blobs are answered with an error status.
 
     Attributes:
@@ -67,11 +67,11 @@ class Slow:
     bytes_per_second: float | None = None
 
 
-Condition = Refused | UnknownHost | NotInsecure | UnknownAuthority | Answers | Hangs | Slow
+Condition = Refused | UnknownHost | NotInsecure | UnknownAuthority | ErrorResponse | Hangs | Slow
 
 
 @dataclass(slots=True)
-class Traffic:
+class RequestCounts:
     """What a cell asked of one registry.
 
     Attributes:
@@ -87,11 +87,11 @@ class CellNetwork:
     """What one cell sees of the registries.
 
     Attributes:
-        traffic: Host as in a rootfs to what was asked of it.
+        counts: Host as in a rootfs to what was asked of it.
     """
 
     def __init__(self) -> None:
-        self.traffic: dict[str, Traffic] = {}
+        self.counts: dict[str, RequestCounts] = {}
         self._conditions: dict[str, Condition] = {}
         self._changed = asyncio.Event()
 
@@ -114,15 +114,15 @@ class CellNetwork:
 
     def count(self, host: str, what: str, size: int = 0) -> None:
         """Count one request, or with a size the bytes of an answer."""
-        traffic = self.traffic.setdefault(host, Traffic())
+        counts = self.counts.setdefault(host, RequestCounts())
         if size:
-            traffic.bytes += size
+            counts.bytes += size
         else:
-            traffic.requests[what] += 1
+            counts.requests[what] += 1
 
     def requests(self, host: str, what: str | None = None) -> int:
         """Tell how many requests a host was sent; None counts those of all kinds."""
-        sent = self.traffic.get(host, Traffic()).requests
+        sent = self.counts.get(host, RequestCounts()).requests
         return sent.total() if what is None else sent[what]
 
     async def pass_hanging(self, host: str, *, layer: bool) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.simulators import cell_failures as failures
-from tests.simulators.cell_network import Answers, Slow
+from tests.simulators.cell_network import ErrorResponse, Slow
 from tests.simulators.cell_store import Layer, LayerStore, chain_id
 from tests.simulators.layer_content import check_layer, gunzip
 from tests.simulators.manifest_choice import INDEXES, NoneFits, choose_manifest
@@ -121,7 +121,7 @@ class Puller:
         await network.pass_hanging(host, layer=False)
         condition = network.condition(host)
         problem = unreachable(condition, shown_host(host))
-        if isinstance(condition, Answers):
+        if isinstance(condition, ErrorResponse):
             if condition.status == 429:
                 pauses = self._access.first_pause * (2 ** (ATTEMPTS_AT_429 - 1) - 1)
                 await asyncio.sleep(ATTEMPTS * pauses)

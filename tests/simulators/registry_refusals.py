@@ -7,8 +7,8 @@ import json
 
 from tests.simulators import cell_failures as failures
 from tests.simulators.cell_network import (
-    Answers,
     Condition,
+    ErrorResponse,
     NotInsecure,
     Refused,
     UnknownAuthority,
@@ -52,7 +52,7 @@ def shown_host(host: str) -> str:
     return HUB_REGISTRY if host == HUB else host
 
 
-def answered(condition: Answers) -> tuple[int, bytes]:
+def answered(condition: ErrorResponse) -> tuple[int, bytes]:
     """Write the answer of a registry that refuses."""
     code = CODES.get(condition.status, "UNKNOWN")
     error = {"code": code, "message": condition.message or failures.MESSAGES[code], "detail": {}}

@@ -14,8 +14,8 @@ import httpx
 
 from tests.simulators import cell_failures as failures
 from tests.simulators.cell_network import (
-    Answers,
     CellNetwork,
+    ErrorResponse,
     Slow,
 )
 from tests.simulators.manifest_choice import INDEXES
@@ -204,7 +204,7 @@ class RegistrySession:
         self._network.count(self._host, what)
         await self._network.pass_hanging(self._host, layer=what == "layer")
         condition = self._network.condition(self._host)
-        if isinstance(condition, Answers):
+        if isinstance(condition, ErrorResponse):
             status, body = answered(condition)
             return httpx.Response(status, content=body, request=httpx.Request("GET", url))
         if isinstance(condition, Slow) and what == "layer":

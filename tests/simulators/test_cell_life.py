@@ -17,7 +17,7 @@ from tests.simulators.bbs import Bbs, actual, convergence, desired, serve_bbs
 from tests.simulators.bbs.state import upsert_domain
 from tests.simulators.bbs_probe import Clock, is_up, probe, some_lrp, states, until
 from tests.simulators.cell import CellSettings, Exit, Sigterm, SimulatedCell
-from tests.simulators.cell_network import Answers, Hangs, Refused, Slow
+from tests.simulators.cell_network import ErrorResponse, Hangs, Refused, Slow
 from tests.simulators.certificates import Certificates
 
 pytestmark = pytest.mark.usefixtures("servers")
@@ -198,7 +198,7 @@ async def test_three_failed_pulls_are_followed_by_longer_and_longer_waits(
 async def test_a_test_may_shorten_the_waits_after_crashes(certificates: Certificates) -> None:
     async with cell_for(certificates) as (bbs, cell):
         bbs.state.crash_backoff = 0.05
-        cell.network.impose(HOST, Answers(500))
+        cell.network.impose(HOST, ErrorResponse(500))
         desired.desire(bbs.state, some_lrp(rootfs=ROOTFS))
         await until(lambda: states(bbs, GUID) == ["CRASHED"])
         cell.network.mend()
@@ -297,7 +297,7 @@ async def test_a_process_that_cannot_be_started_crashes_without_having_run(
 
 async def test_a_long_crash_reason_is_cut(certificates: Certificates) -> None:
     async with cell_for(certificates) as (bbs, cell):
-        cell.network.impose(HOST, Answers(403, "x" * 2000))
+        cell.network.impose(HOST, ErrorResponse(403, "x" * 2000))
         desired.desire(bbs.state, some_lrp(rootfs=ROOTFS))
         await until(lambda: states(bbs, GUID) == ["CRASHED"])
 

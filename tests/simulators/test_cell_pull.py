@@ -14,9 +14,9 @@ from tests.simulators import images
 from tests.simulators.bbs_probe import until
 from tests.simulators.cell_failures import PullFailed
 from tests.simulators.cell_network import (
-    Answers,
     CellNetwork,
     Condition,
+    ErrorResponse,
     Hangs,
     NotInsecure,
     Refused,
@@ -123,16 +123,19 @@ def cell() -> Iterator[Cell]:
             UnknownAuthority(),
             UNTRUSTED,
         ),
-        (Answers(401), f"{S}reading manifest v1 in H/team/app: authentication required"),
-        (Answers(403, "not you"), f"{S}reading manifest v1 in H/team/app: denied: not you"),
-        (Answers(404, "no repository"), f"{S}reading manifest v1 in H/team/app: name unknown: no repository"),
-        (Answers(429, "slowly"), f"{S}reading manifest v1 in H/team/app: toomanyrequests: slowly"),
+        (ErrorResponse(401), f"{S}reading manifest v1 in H/team/app: authentication required"),
+        (ErrorResponse(403, "not you"), f"{S}reading manifest v1 in H/team/app: denied: not you"),
         (
-            Answers(500),
+            ErrorResponse(404, "no repository"),
+            f"{S}reading manifest v1 in H/team/app: name unknown: no repository",
+        ),
+        (ErrorResponse(429, "slowly"), f"{S}reading manifest v1 in H/team/app: toomanyrequests: slowly"),
+        (
+            ErrorResponse(500),
             f"{S}reading manifest v1 in H/team/app: received unexpected HTTP status: 500 Internal Server Error",
         ),
         (
-            Answers(503),
+            ErrorResponse(503),
             f"{S}reading manifest v1 in H/team/app: received unexpected HTTP status: 503 Service Unavailable",
         ),
     ],
@@ -487,7 +490,7 @@ async def test_only_layers_that_the_cell_lacks_are_fetched(cell: Cell) -> None:
     cell.push(images.image([other, base]))  # the same layers upon others are other layers
     await cell.pull()
     assert cell.fetched("layer") == 5
-    assert cell.network.traffic[cell.registry.address].bytes > 5 * 5000
+    assert cell.network.counts[cell.registry.address].bytes > 5 * 5000
 
 
 async def test_a_held_layer_hides_that_its_blob_is_gone(cell: Cell) -> None:

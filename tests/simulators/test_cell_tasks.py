@@ -101,11 +101,11 @@ async def test_a_cancelled_task_keeps_its_container_until_its_pull_ends(certific
         tasks.resolving(bbs.state, GUID)
         tasks.delete(bbs.state, GUID)
         await asyncio.sleep(0.1)
-        assert cell.room.tasks == 1
+        assert cell.resources.tasks == 1
 
         cell.network.mend()
 
-        await until(lambda: cell.room.tasks == 0)
+        await until(lambda: cell.resources.tasks == 0)
         with pytest.raises(BbsError) as error:
             tasks.found(bbs.state, GUID)
         assert error.value.kind is Error.ResourceNotFound

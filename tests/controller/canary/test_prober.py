@@ -23,7 +23,7 @@ from reconcile.start_failures import Blame
 from tests.simulators import registry as registries
 from tests.simulators.bbs import Bbs, Fault, serve_bbs
 from tests.simulators.cell import CellSettings, SimulatedCell, TaskResult
-from tests.simulators.cell_network import Answers, Hangs, Refused
+from tests.simulators.cell_network import ErrorResponse, Hangs, Refused
 from tests.simulators.certificates import Certificates, make_certificates
 from tests.simulators.registry import AnyLogin, BasicLogin, Refuse, RegistrySimulator, TokenLogin
 
@@ -170,7 +170,7 @@ async def test_a_cell_that_cannot_pull_says_why_and_the_task_is_not_left_to_be_t
 
 async def test_a_wrong_login_of_the_cells_is_found_out(scene: Scene) -> None:
     for cell in scene.cells:
-        cell.network.impose(scene.registry.address, Answers(401))
+        cell.network.impose(scene.registry.address, ErrorResponse(401))
 
     assert "authentication required" in (await scene.asks(TASK)).said
 

@@ -8,7 +8,7 @@ from tests.daemon.chaos.scene import Scene
 from tests.daemon.chaos.timing import PATIENCE, PROOF_WITHIN
 from tests.daemon.environment import Registry, until
 from tests.simulators.cell import SimulatedCell
-from tests.simulators.cell_network import Answers, Condition, Hangs, Refused, Slow, UnknownHost
+from tests.simulators.cell_network import Condition, ErrorResponse, Hangs, Refused, Slow, UnknownHost
 
 
 class Cuts:
@@ -28,8 +28,8 @@ class Cuts:
             Refused(),
             Refused(),
             UnknownHost(),
-            Answers(500),
-            Answers(404),
+            ErrorResponse(500),
+            ErrorResponse(404),
             Hangs(),
             Hangs(layers_only=True),
             Slow(self._chance.uniform(0.5, 6.0)),

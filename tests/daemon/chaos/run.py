@@ -26,9 +26,9 @@ from tests.daemon.chaos.timing import (
     BRIDGE_TIMEOUT,
     COMMUNICATION_TIMEOUT,
     EVICTION_GRACE,
+    FAULT_PAUSES,
     INSTANCE_KILLS,
     LIMITS,
-    PACES,
     PATIENCE,
     PLANS,
     RARER_CUTS,
@@ -104,14 +104,14 @@ class Chaos:
                 await self._reach_copies()
             scene.end = time.monotonic() + seconds
             async with asyncio.TaskGroup() as group:
-                pace = PACES[self._seed % len(PACES)]
+                pauses = FAULT_PAUSES[self._seed % len(FAULT_PAUSES)]
                 rarer = RARER_CUTS if self._settings.losses else 1.0
-                kills = pace.kills if self._instances is None else INSTANCE_KILLS
+                kills = pauses.kills if self._instances is None else INSTANCE_KILLS
                 group.create_task(self._repeat(self._life.kill, kills))
-                group.create_task(self._repeat(self._disturb, pace.disturbances))
+                group.create_task(self._repeat(self._disturb, pauses.disturbances))
                 group.create_task(self._repeat(self._owners.start_one, 1.2))
-                group.create_task(self._repeat(self._cuts.cut_off_cache, pace.cache_cuts * rarer))
-                group.create_task(self._repeat(self._cuts.cut_off_source, pace.source_cuts * rarer))
+                group.create_task(self._repeat(self._cuts.cut_off_cache, pauses.cache_cuts * rarer))
+                group.create_task(self._repeat(self._cuts.cut_off_source, pauses.source_cuts * rarer))
                 group.create_task(self._repeat(self._claims.check, 2.0))
                 group.create_task(self._repeat(self._look_at_droplets, 1.0))
                 for each in self._faults:

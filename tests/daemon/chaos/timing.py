@@ -72,7 +72,7 @@ PATIENCE = Patience(
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class FaultPauses:
     """Longest pauses between what goes wrong, in seconds."""
 
     kills: float
@@ -87,5 +87,9 @@ REACHED_WITHIN = 30.0
 """Seconds in which most apps reach their copies, when nothing goes wrong."""
 RARER_CUTS = 3.0
 """By what pauses between cuts are longer with faults: these take away what apps run from, so apps must get there."""
-PACES = (Pace(2.0, 0.3, 6.0, 8.0), Pace(8.0, 0.6, 6.0, 8.0), Pace(30.0, 1.5, 4.0, 16.0))
+FAULT_PAUSES = (
+    FaultPauses(2.0, 0.3, 6.0, 8.0),
+    FaultPauses(8.0, 0.6, 6.0, 8.0),
+    FaultPauses(30.0, 1.5, 4.0, 16.0),
+)
 """Of seeds, in turn: a daemon that is killed again and again moves little, and loses what canaries have shown."""

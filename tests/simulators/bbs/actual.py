@@ -20,7 +20,7 @@ from protos.bbs.evacuation_pb2 import EvacuateRunningActualLRPRequest
 from tests.simulators.bbs import events
 from tests.simulators.bbs.errors import BbsError, error
 from tests.simulators.bbs.events import Event
-from tests.simulators.bbs.placement import NoPlacement, Work, choose_cell
+from tests.simulators.bbs.placement import NoPlacement, PlacementRequest, choose_cell
 from tests.simulators.bbs.state import SECOND, RepError, SlowStop, State, copy_of, new_tag, truncated
 
 UNCLAIMED, CLAIMED, RUNNING, CRASHED = "UNCLAIMED", "CLAIMED", "RUNNING", "CRASHED"
@@ -72,9 +72,11 @@ def auction(state: State, keys: Iterable[ActualLRPKey]) -> None:
         if lrp is None:
             continue
         drivers = [mount.driver for mount in lrp.volume_mounts]
-        work = Work(lrp.root_fs, lrp.memory_mb, lrp.disk_mb, lrp.PlacementTags, drivers, lrp.process_guid)
+        wanted = PlacementRequest(
+            lrp.root_fs, lrp.memory_mb, lrp.disk_mb, lrp.PlacementTags, drivers, lrp.process_guid
+        )
         try:
-            cell = choose_cell(state, work)
+            cell = choose_cell(state, wanted)
         except NoPlacement as problem:
             fail(state, key, str(problem))
         else:

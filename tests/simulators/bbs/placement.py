@@ -19,8 +19,8 @@ class NoPlacement(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What is to be placed.
+class PlacementRequest:
+    """What an instance or a task needs of a cell.
 
     Attributes:
         tags: Placement tags.
@@ -36,8 +36,8 @@ class Work:
     process_guid: str = ""
 
 
-def choose_cell(state: State, work: Work) -> Rep:
-    """Choose the cell that matches and has room, and that spreads the work best.
+def choose_cell(state: State, request: PlacementRequest) -> Rep:
+    """Choose the cell that matches and has room, and that spreads instances and tasks best.
 
     An instance goes to the zone, and within it to the cell, with fewest instances of its process; a task goes to
     the cell with fewest tasks. Among equals the cell with most free room is chosen.
@@ -45,27 +45,27 @@ def choose_cell(state: State, work: Work) -> Rep:
     Raises:
         NoPlacement: There is none.
     """
-    cells = _matching(list(state.registered_cells().values()), work)
+    cells = _matching(list(state.registered_cells().values()), request)
     by_zone = dict[str, list[Rep]]()
     for cell in cells:
         by_zone.setdefault(cell.presence.zone, []).append(cell)
-    zones = sorted(by_zone.values(), key=lambda zone: _held(zone, work))
-    for _, equals in groupby(zones, key=lambda zone: _held(zone, work)):
-        fitting = [cell for zone in equals for cell in zone if not _lacking(cell, work)]
+    zones = sorted(by_zone.values(), key=lambda zone: _held(zone, request))
+    for _, equals in groupby(zones, key=lambda zone: _held(zone, request)):
+        fitting = [cell for zone in equals for cell in zone if not _lacking(cell, request)]
         if fitting:
-            return min(fitting, key=lambda cell: _score(cell, work))
+            return min(fitting, key=lambda cell: _score(cell, request))
     # What all of them lack.
-    lacking = sorted(frozenset.intersection(*(_lacking(cell, work) for cell in cells)))
+    lacking = sorted(frozenset.intersection(*(_lacking(cell, request) for cell in cells)))
     raise NoPlacement("insufficient resources" + (f": {', '.join(lacking)}" if lacking else ""))
 
 
-def _matching(cells: list[Rep], work: Work) -> list[Rep]:
+def _matching(cells: list[Rep], request: PlacementRequest) -> list[Rep]:
     if not cells:
         raise NoPlacement("unable to communicate to compatible cells")
-    wanted = frozenset(work.tags)
+    wanted = frozenset(request.tags)
     steps: tuple[tuple[Callable[[CellPresence], bool], str], ...] = (
-        (lambda cell: _offers(cell, work.rootfs), "found no compatible cell for required rootfs"),
-        (lambda _cell: not any(work.drivers), "found no compatible cell with required volume drivers"),
+        (lambda cell: _offers(cell, request.rootfs), "found no compatible cell for required rootfs"),
+        (lambda _cell: not any(request.drivers), "found no compatible cell with required volume drivers"),
         (lambda cell: _accepts(cell, wanted), f"found no compatible cell with {_tag_text(sorted(wanted))}"),
     )
     for matches, problem in steps:
@@ -75,33 +75,33 @@ def _matching(cells: list[Rep], work: Work) -> list[Rep]:
     return cells
 
 
-def _held(zone: list[Rep], work: Work) -> int:
-    if not work.process_guid:
+def _held(zone: list[Rep], request: PlacementRequest) -> int:
+    if not request.process_guid:
         return 0  # tasks are not spread over zones
-    return sum(cell.room.lrps.get(work.process_guid, 0) for cell in zone)
+    return sum(cell.resources.lrps.get(request.process_guid, 0) for cell in zone)
 
 
-def _lacking(cell: Rep, work: Work) -> frozenset[str]:
-    room = cell.room
+def _lacking(cell: Rep, request: PlacementRequest) -> frozenset[str]:
+    resources = cell.resources
     there = {
-        "containers": (1, room.containers),
-        "disk": (work.disk_mb, room.disk_mb),
-        "memory": (work.memory_mb, room.memory_mb),
+        "containers": (1, resources.containers),
+        "disk": (request.disk_mb, resources.disk_mb),
+        "memory": (request.memory_mb, resources.memory_mb),
     }
     return frozenset(name for name, (needed, free) in there.items() if needed > free)
 
 
-def _score(cell: Rep, work: Work) -> float:
+def _score(cell: Rep, request: PlacementRequest) -> float:
     """Weigh a cell, the lowest wins: instances of the same process, or tasks, count far more than its room."""
-    room, whole = cell.room, cell.presence.capacity
+    resources, whole = cell.resources, cell.presence.capacity
     left = (
-        (room.memory_mb - work.memory_mb, whole.memory_mb),
-        (room.disk_mb - work.disk_mb, whole.disk_mb),
-        (room.containers - 1, whole.containers),
+        (resources.memory_mb - request.memory_mb, whole.memory_mb),
+        (resources.disk_mb - request.disk_mb, whole.disk_mb),
+        (resources.containers - 1, whole.containers),
     )
     used = sum(1 - free / total for free, total in left) / len(left)
-    same = room.lrps.get(work.process_guid, 0) if work.process_guid else room.tasks
-    return LOCALITY_OFFSET * same + used + room.starting * STARTING_CONTAINER_WEIGHT
+    same = resources.lrps.get(request.process_guid, 0) if request.process_guid else resources.tasks
+    return LOCALITY_OFFSET * same + used + resources.starting * STARTING_CONTAINER_WEIGHT
 
 
 def _offers(cell: CellPresence, rootfs: str) -> bool:

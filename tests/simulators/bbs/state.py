@@ -39,7 +39,7 @@ class Version(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class CellResources:
     """What a cell has free, and what it holds.
 
     Attributes:
@@ -68,7 +68,7 @@ class Rep(Protocol):
         """Whether its registration holds."""
 
     @property
-    def room(self) -> "Room":
+    def resources(self) -> "CellResources":
         """What is free, and what runs."""
 
     def start_lrp(self, key: ActualLRPKey) -> None:

@@ -11,7 +11,7 @@ from protos.bbs.task_pb2 import Task, TaskDefinition
 from protos.bbs.task_requests_pb2 import CompleteTaskRequest, TasksRequest
 from tests.simulators.bbs.errors import BbsError, error
 from tests.simulators.bbs.events import event_from_message
-from tests.simulators.bbs.placement import NoPlacement, Work, choose_cell
+from tests.simulators.bbs.placement import NoPlacement, PlacementRequest, choose_cell
 from tests.simulators.bbs.state import State, check_columns, truncated
 
 
@@ -55,11 +55,11 @@ def auction(state: State, task: Task) -> None:
     """Look for a cell; where none will do, the auctioneer rejects the task."""
     definition = task.task_definition
     drivers = [mount.driver for mount in definition.volume_mounts]
-    work = Work(
+    wanted = PlacementRequest(
         definition.root_fs, definition.memory_mb, definition.disk_mb, definition.placement_tags, drivers
     )
     try:
-        cell = choose_cell(state, work)
+        cell = choose_cell(state, wanted)
     except NoPlacement as problem:
         reject(state, task.task_guid, str(problem))
     else:

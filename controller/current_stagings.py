@@ -79,12 +79,12 @@ class CurrentStagings:
     def __init__(self, api: StagingApi, records: StagedDroplets, *, monotonic: Callable[[], float]) -> None:
         self._api, self._records, self._monotonic = api, records, monotonic
         self._known: OrderedDict[AppGuid, tuple[float, CurrentStaging | None]] = OrderedDict()
-        self._places = asyncio.Semaphore(AT_A_TIME)
+        self._slots = asyncio.Semaphore(AT_A_TIME)
         self._silent_until = self._all_asked_at = 0.0
 
     async def find_current_staging(self, app_guid: AppGuid) -> CurrentStaging | None:
         """Read the staging that an app is started from; None when nobody says."""
-        async with self._places:
+        async with self._slots:
             at, staging = self._known.get(app_guid, (None, None))
             now = self._monotonic()
             if at is not None and now - at < GOOD_FOR:

@@ -40,7 +40,7 @@ class MigrationFailures:
     ) -> None:
         self._breakers = CircuitBreakers(closed)
         self._event_cache, self._pulls, self._metrics = event_cache, pulls, metrics
-        self._met_no_pulls = False
+        self._cells_not_proven = False
         """Whether a migration that counts as failed did so while cells were not known to pull."""
         self._awaits_pulls = False
         """Whether an earlier process has left such a failure, and no canary has passed in this one."""
@@ -62,12 +62,14 @@ class MigrationFailures:
     @property
     def records(self) -> tuple[FailureRecord, ...]:
         """The failures in a row so far, the latest failure last."""
-        return tuple(replace(each, met_no_pulls=self._met_no_pulls) for each in self._breakers.failures)
+        return tuple(
+            replace(each, cells_not_proven=self._cells_not_proven) for each in self._breakers.failures
+        )
 
     def restore(self, records: Sequence[FailureRecord]) -> None:
         """Count failures of an earlier process, and none of before; called before any migration starts."""
         self._breakers.restore(records)
-        self._met_no_pulls = self._awaits_pulls = any(record.met_no_pulls for record in records)
+        self._cells_not_proven = self._awaits_pulls = any(record.cells_not_proven for record in records)
         self._note_change()
         if self.overall.is_open or self.set_aside:
             log.info(
@@ -88,7 +90,7 @@ class MigrationFailures:
         """
         is_mended, self._awaits_pulls = is_mended or self._awaits_pulls, False
         was_open = self.overall.is_open or bool(self.set_aside)
-        if not is_mended or not (was_open or self._met_no_pulls):
+        if not is_mended or not (was_open or self._cells_not_proven):
             return False
         if was_open:
             log.info(
@@ -152,10 +154,10 @@ class MigrationFailures:
             return False  # one that is restored says nothing about migrations to copies
         elif outcome.reason is Reason.MIGRATED:
             self._breakers.succeeded(subject)
-            self._met_no_pulls = self._met_no_pulls and bool(self.set_aside)
+            self._cells_not_proven = self._cells_not_proven and bool(self.set_aside)
         elif outcome.reason in FAILURES and key not in self._not_healthy:
             if self._pulls.why_not(ended.original.placement_tags) is not None:
-                self._met_no_pulls = True
+                self._cells_not_proven = True
             self._note_failure(key, subject, f"{outcome.reason} {outcome.detail}".strip(), now)
         else:
             self._breakers.cancelled(subject)
@@ -179,7 +181,7 @@ class MigrationFailures:
 
     def _close(self) -> None:
         self._breakers.close_all()
-        self._met_no_pulls = False
+        self._cells_not_proven = False
         self._note_change()
 
     def _note_change(self) -> None:

@@ -11,7 +11,7 @@ from controller.health import HealthStates
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.platforms import LINUX_AMD64, parse_platform
-from controller.registry.oci.request_observer import NobodyObserves, RequestObserver
+from controller.registry.oci.request_observer import NullRequestObserver, RequestObserver
 from controller.registry.registries import ClientPolicy, Registries, share_of_slowest
 from controller.registry_probe import RegistryProbe
 from reconcile.fairness import Slots
@@ -25,7 +25,7 @@ SMALL_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=30.0, window=30.0)
 PROBE_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=15.0, window=15.0)
 """Timeouts of the requests that ask whether the private registry is well."""
 
-UNOBSERVED = NobodyObserves()
+UNOBSERVED = NullRequestObserver()
 
 
 def open_registries(

@@ -150,8 +150,8 @@ class FailureRecord:
     Attributes:
         scope: What they count against.
         causes: See `CircuitBreaker`, as what follows.
-        met_no_pulls: Whether cells were not known to pull when a migration failed, so that the failures count
-            no more once they are.
+        cells_not_proven: Whether cells were not known to pull when a migration failed, so that the failures
+            count no more once they are.
     """
 
     scope: Scope
@@ -159,7 +159,7 @@ class FailureRecord:
     cells: frozenset[str]
     opened_at: float | None
     last_failure: str
-    met_no_pulls: bool = False
+    cells_not_proven: bool = False
 
 
 MOST_SCOPES = 1000

@@ -55,7 +55,11 @@ def choose_copy_for_droplet(
     """Choose the copy of the image that a droplet names, or decide what is missing before it can name one."""
     pinned = _pinned_copy(observed, source)
     if pinned is not None:
-        return pinned if is_present(pinned, rules) else _bring_here(observed, droplet, source, pinned, rules)
+        return (
+            pinned
+            if is_present(pinned, rules)
+            else _copy_to_present(observed, droplet, source, pinned, rules)
+        )
     binding, job = observed.binding, observed.job
     if binding is None or job is None:
         return _request_unseen(observed, droplet, source, Reason.NOT_CACHED, rules)
@@ -83,7 +87,7 @@ def choose_for_former(
     image = observed.current_copy
     if image is None:
         return Leave(Reason.COPY_RECORD_MISSING, "the record of the copy that it names is gone")
-    return image if is_present(image, rules) else _bring_here(observed, droplet, source, image, rules)
+    return image if is_present(image, rules) else _copy_to_present(observed, droplet, source, image, rules)
 
 
 def is_of_droplet(binding: Binding, observed: ObservedDroplet) -> bool:
@@ -116,10 +120,10 @@ def _choose_of_job(
         return _wait_for(observed, droplet, source, job, rules)
     if image is None:
         return _request_unseen(observed, droplet, source, Reason.COPY_RECORD_MISSING, rules)
-    return image if is_present(image, rules) else _bring_here(observed, droplet, source, image, rules)
+    return image if is_present(image, rules) else _copy_to_present(observed, droplet, source, image, rules)
 
 
-def _bring_here(
+def _copy_to_present(
     observed: ObservedDroplet,
     droplet: Droplet,
     source: ImageReference,

@@ -90,8 +90,8 @@ def decide_droplet(observed: ObservedDroplet, rules: Rules) -> DropletAction:
     return _on_source(observed, droplet, named, rules)
 
 
-def foresee_droplet(observed: ObservedDroplet, rules: Rules) -> tuple[ObservedDroplet, DropletAction]:
-    """Decide what comes after all that would only be saved, for a plan, which saves nothing.
+def predict_droplet_action(observed: ObservedDroplet, rules: Rules) -> tuple[ObservedDroplet, DropletAction]:
+    """Decide what follows all decisions that would only save something, for a plan, which saves nothing.
 
     Returns:
         The observation with the record that would have been saved, and the action, which saves nothing.

@@ -23,7 +23,7 @@ from controller.admin.planner import PlannedCopying, Planner
 from controller.admin.survey import Survey, SurveyDependencies
 from controller.assembly.resources import OpenResources
 from controller.cacher import Cacher
-from controller.canary import CanaryLoop, UnaskedCells
+from controller.canary import CanaryLoop, NullCanaryLoop
 from controller.certificate_ends import CertificateEnds
 from controller.config import Config
 from controller.coverage import StagingCoverage
@@ -58,7 +58,7 @@ class RunningWork:
     reconciler: Reconciler
     coverage: StagingCoverage
     stagings: CurrentStagings | None
-    cells: CanaryLoop | UnaskedCells
+    cells: CanaryLoop | NullCanaryLoop
     presence: PresenceLoop
     mode: Reachability | NullMode
     health: HealthLoop

@@ -10,7 +10,7 @@ from controller.assembly.droplets import DropletParts, assemble_droplets
 from controller.assembly.resources import OpenResources
 from controller.assembly.rules import rules_of
 from controller.cacher import Cacher, CacherDependencies, JobLimits
-from controller.canary import CanaryLoop, DropletPulls, Prober, UnaskedCells
+from controller.canary import CanaryLoop, DropletPulls, NullCanaryLoop, Prober
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.copy_uses import CopyUses
@@ -313,9 +313,9 @@ def _unused_copies(
     )
 
 
-def _cells(config: Config, opened: OpenResources, rules: Rules) -> CanaryLoop | UnaskedCells:
+def _cells(config: Config, opened: OpenResources, rules: Rules) -> CanaryLoop | NullCanaryLoop:
     if opened.canary_images is None:
-        return UnaskedCells()
+        return NullCanaryLoop()
     prober = Prober(
         opened.bbs,
         opened.canary_images,
@@ -326,7 +326,7 @@ def _cells(config: Config, opened: OpenResources, rules: Rules) -> CanaryLoop | 
 
 
 def _droplet_pulls(
-    opened: OpenResources, cells: CanaryLoop | UnaskedCells, rules: Rules
+    opened: OpenResources, cells: CanaryLoop | NullCanaryLoop, rules: Rules
 ) -> DropletPulls | None:
     if opened.cloud_controller is None:
         return None

@@ -8,7 +8,7 @@ from controller.abandoned_uploads import AbandonedUploads
 from controller.admin.dependencies import AdminDependencies
 from controller.app_logs import AppLogs
 from controller.cacher import Cacher
-from controller.canary import CanaryLoop, UnaskedCells
+from controller.canary import CanaryLoop, NullCanaryLoop
 from controller.certificate_ends import CertificateEnds
 from controller.database_watch import DatabaseWatch
 from controller.droplets import Droplets, UnchangedDroplets
@@ -61,7 +61,7 @@ class DaemonLoops:
     failures: FailureKeeper
     event_cache: LrpEventCache
     stale_instances: RememberedInstances
-    cells: CanaryLoop | UnaskedCells
+    cells: CanaryLoop | NullCanaryLoop
     presence: PresenceLoop
     mode: Reachability | NullMode
     health: HealthLoop

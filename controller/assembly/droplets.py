@@ -6,7 +6,7 @@ from controller.admin.droplets import AdminDroplets, LeftDroplets
 from controller.app_placements import AppPlacements
 from controller.assembly.resources import OpenResources
 from controller.cacher import Cacher
-from controller.canary import CanaryLoop, DropletPulls, UnaskedCells
+from controller.canary import CanaryLoop, DropletPulls, NullCanaryLoop
 from controller.config import Config
 from controller.droplets import (
     DropletDependencies,
@@ -38,7 +38,7 @@ class DropletParts:
     listeners: JobListeners
     failures: MigrationFailures
     listeners_of_passes: PassListeners
-    cells: CanaryLoop | UnaskedCells
+    cells: CanaryLoop | NullCanaryLoop
     presence: PresenceLoop
     verifier: CopyVerifier
     mode: Reachability | NullMode

@@ -54,7 +54,7 @@ class JobRequests:
         self._sharing = dependencies.sharing
         self._queue, self._credentials, self._shares = queue, credentials, shares
         self._ordered: dict[JobId, set[str]] = {}
-        self._hastened: set[JobId] = set()
+        self._urgent: set[JobId] = set()
         self._joined_late: dict[JobId, list[CacheRequest]] = {}
         self._lock = asyncio.Lock()
 
@@ -72,7 +72,7 @@ class JobRequests:
         if request.is_ordered and job.is_open:
             self._note_order(job.job_id, request)
             if job.state is JobState.QUEUED:
-                self._hastened.add(job.job_id)
+                self._urgent.add(job.job_id)
             self._queue.add(job.job_id)
         if not job.is_repair:
             self._listeners.requested(request)
@@ -94,11 +94,11 @@ class JobRequests:
             for requester in self._ordered.get(job_id, ())
         )
 
-    def take_haste(self, job_id: JobId) -> bool:
+    def take_urgency(self, job_id: JobId) -> bool:
         """Whether an operator has ordered a copy since its last attempt, which is to be made at once."""
-        is_hastened = job_id in self._hastened
-        self._hastened.discard(job_id)
-        return is_hastened
+        is_urgent = job_id in self._urgent
+        self._urgent.discard(job_id)
+        return is_urgent
 
     def note_start(self, job_id: JobId) -> None:
         """Note that a job is about to resolve its source: requests that have joined by now are not late."""
@@ -125,7 +125,7 @@ class JobRequests:
     def forget(self, job_id: JobId) -> None:
         """Forget who ordered a job that has ended."""
         self._ordered.pop(job_id, None)
-        self._hastened.discard(job_id)
+        self._urgent.discard(job_id)
         self._shares.forget(job_id)
 
     async def _find_job_of(self, request: CacheRequest) -> CacheJob | None:
@@ -156,8 +156,8 @@ class JobRequests:
                 self._note_share(job, request)
                 if job.state is JobState.COPYING:
                     self._joined_late.setdefault(job.job_id, []).append(request)
-                is_hastened = job.failure_code == ErrorCode.ASKED_IN_TURN and not request.may_wait
-                if is_hastened or not is_of_pass(request.requester):
+                is_urgent = job.failure_code == ErrorCode.ASKED_IN_TURN and not request.may_wait
+                if is_urgent or not is_of_pass(request.requester):
                     self._queue.add(job.job_id)  # it need not wait any longer for having been repeated
                 return job
         return await self._add(request)

@@ -62,8 +62,8 @@ class JobRunner:
         if self._gate.is_paused and not self._requests.is_ordered(job_id):
             return PAUSE_CHECK_INTERVAL
         now = self._process.clock()
-        is_hastened = self._requests.take_haste(job_id)
-        if (seconds := job.seconds_until_due(now)) > 0 and not is_hastened:
+        is_urgent = self._requests.take_urgency(job_id)
+        if (seconds := job.seconds_until_due(now)) > 0 and not is_urgent:
             return seconds
         bindings = await self._bindings.list_bindings(job_id)
         if not bindings:

@@ -2,7 +2,7 @@
 
 from controller.canary.droplet_pulls import DropletPulls
 from controller.canary.loop import CanaryLoop
+from controller.canary.null_canary_loop import NullCanaryLoop
 from controller.canary.prober import Prober
-from controller.canary.unasked_cells import UnaskedCells
 
-__all__ = ["CanaryLoop", "DropletPulls", "Prober", "UnaskedCells"]
+__all__ = ["CanaryLoop", "DropletPulls", "NullCanaryLoop", "Prober"]

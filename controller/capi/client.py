@@ -22,7 +22,7 @@ from controller.capi.gate import RequestGate
 from controller.capi.origin import parse_origin
 from controller.capi.pages import list_all, total_of
 from controller.capi.settings import CapiSettings, Clocks
-from controller.capi.state import ApiObserver, ApiState, NobodyWatches
+from controller.capi.state import ApiObserver, ApiState, NullApiObserver
 from controller.capi.uaa import UaaToken, UaaTokens
 from controller.transport import Tls, open_calls
 from reconcile.cloud_controller_status import ApiCall, CloudControllerStatus
@@ -184,8 +184,8 @@ def client_over(
     clocks: Clocks = Clocks(),  # noqa: B008 - a frozen value
 ) -> CloudController:
     """Make a client that sends its requests through a connection pool; see `open_capi`."""
-    told = NobodyWatches() if observer is None else observer
-    exchanges = Exchanges(http, settings.timeout, check_active, told.answered)
+    api_observer = NullApiObserver() if observer is None else observer
+    exchanges = Exchanges(http, settings.timeout, check_active, api_observer.answered)
     tokens = UaaTokens(
         exchanges, partial(find_uaa, exchanges, settings.api_url), settings.client, clocks.monotonic
     )
@@ -195,7 +195,7 @@ def client_over(
         gate=gate,
         tokens=tokens,
         wall_clock=clocks.wall,
-        observer=told,
+        observer=api_observer,
     )
     calls = ApiCalls(exchanges, settings.api_url, tokens, gate, state, per_page=settings.per_page)
     return CloudController(calls)

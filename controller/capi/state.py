@@ -33,7 +33,7 @@ class ApiObserver(Protocol):
         """Take note of one request, and of what is known after it."""
 
 
-class NobodyWatches:
+class NullApiObserver:
     """An observer that takes note of nothing."""
 
     def answered(self, answer: ApiAnswer, seconds: float) -> None:

@@ -14,7 +14,7 @@ from controller.engines.cell_rules import BlobChecks, CheckedBlob
 from controller.engines.copy_context import CopyContext
 from controller.engines.proven_blobs import BlobKey
 from controller.engines.reading_back import check_blob
-from controller.engines.single_flight import Flight, Key
+from controller.engines.single_flight import BlobUpload, Key
 from controller.registry.http.urls import Url
 from controller.registry.oci.blob_probes import why_not_readable
 from controller.registry.oci.blobs import BlobReader, read_blob
@@ -55,9 +55,9 @@ _FINAL = frozenset({ErrorCode.TOO_SLOW, ErrorCode.CANNOT_RUN_ON_CELLS})
 
 @dataclass(frozen=True, slots=True)
 class _Upload:
-    """One upload of a blob: how far it has come, and where the registry had it, the newest last."""
+    """One upload of a blob: what other copies see of it, and where the registry had it, the newest last."""
 
-    flight: Flight
+    shared: BlobUpload
     sessions: list[Url] = field(default_factory=list)
 
 
@@ -81,7 +81,7 @@ class BlobTransfer:
             may_exist: Whether the target repository may hold the blob already, and is asked first.
         """
         if mount_from is None:
-            mount_from = self._context.resources.single_flight.find(self._flight(blob))
+            mount_from = self._context.resources.single_flight.find(self._key_of(blob))
             if mount_from is not None:  # somebody with the same login has just read it
                 self._possession.note(blob)
         is_damaged = False
@@ -108,7 +108,7 @@ class BlobTransfer:
     def _key(self, blob: Descriptor) -> BlobKey:
         return self._target.image.domain, blob.digest
 
-    def _flight(self, blob: Descriptor) -> Key:
+    def _key_of(self, blob: Descriptor) -> Key:
         return self._target.image.domain, self._possession.scope, blob.digest, blob.size
 
     def _skip(self, blob: Descriptor) -> None:
@@ -160,9 +160,9 @@ class BlobTransfer:
 
     def _upload_or_join(self, blob: Descriptor, session: Url | None, *, tried: str | None) -> None:
         """Upload a blob, or mount it from where another copy uploads it at the moment."""
-        single_flight, key = self._context.resources.single_flight, self._flight(blob)
-        flight, own_path = Flight(), self._target.image.path
-        uploaded_by_other = single_flight.join(key, flight, self._context.cancellation, tried=tried)
+        single_flight, key = self._context.resources.single_flight, self._key_of(blob)
+        shared, own_path = BlobUpload(), self._target.image.path
+        uploaded_by_other = single_flight.join(key, shared, self._context.cancellation, tried=tried)
         if uploaded_by_other is not None:
             is_mounted, new_session = (
                 (self.is_held(blob), None)  # it may be long ago
@@ -179,10 +179,10 @@ class BlobTransfer:
             return
         uploaded_to = None
         try:
-            self.upload(blob, session, flight)
+            self.upload(blob, session, shared)
             uploaded_to = own_path
         finally:
-            single_flight.finish(key, flight, uploaded_to)
+            single_flight.finish(key, shared, uploaded_to)
 
     def _mount(self, blob: Descriptor, mount_from: str) -> tuple[bool, Url | None]:
         """Try to mount a blob from another repository of the registry.
@@ -201,18 +201,18 @@ class BlobTransfer:
             self._mounted.add(blob.digest)
         return session is None, session
 
-    def upload(self, blob: Descriptor, session: Url | None = None, flight: Flight | None = None) -> None:
+    def upload(self, blob: Descriptor, session: Url | None = None, shared: BlobUpload | None = None) -> None:
         """Copy a blob's bytes; a broken upload is resumed once, and failing that started again.
 
         Args:
             blob: What to copy.
             session: An upload that the registry has started instead of mounting the blob.
-            flight: Tells others how far it has come.
+            shared: Shows other copies how far it has come.
         """
-        flight = flight or Flight()
+        shared = shared or BlobUpload()
         for restarts in itertools.count():
             try:
-                self._upload_once(blob, session, flight)
+                self._upload_once(blob, session, shared)
             except DockerCacheError as error:
                 if not self._may_restart(error, restarts, is_of_mount=session is not None):
                     raise
@@ -247,12 +247,12 @@ class BlobTransfer:
             return most
         return max(min(self._context.limits.buffer, most or self._context.limits.buffer), least)
 
-    def _upload_once(self, blob: Descriptor, session: Url | None, flight: Flight) -> None:
+    def _upload_once(self, blob: Descriptor, session: Url | None, shared: BlobUpload) -> None:
         # The upload session is started while the blob is opened at its source.
         upload_starters = self._context.resources.upload_starters
         future = upload_starters.submit(lambda: session or self._target.uploads.start(blob.digest))
         call = RegistryCall.UPLOAD_BLOB if session is None else RegistryCall.UPLOAD_AFTER_MOUNT
-        upload = _Upload(flight)
+        upload = _Upload(shared)
         try:
             open_uploads = self._context.resources.open_uploads
             with self._open(blob) as reader, open_uploads.watching(self._target.image, upload.sessions):
@@ -298,7 +298,7 @@ class BlobTransfer:
             try:
                 for piece in checked.over(reader.pieces(offset), offset):
                     transferred += len(piece)
-                    upload.flight.moved += len(piece)
+                    upload.shared.moved += len(piece)
                     self._meter.add_transferred(len(piece))
                     if transferred == checked.blob.size:  # the last piece is given when all are verified
                         self._possession.note(checked.blob)

@@ -21,7 +21,7 @@ Key = tuple[str, str, Digest, int]
 
 
 @dataclass(eq=False, slots=True)
-class Flight:
+class BlobUpload:
     """One upload of a blob.
 
     Attributes:
@@ -42,7 +42,7 @@ class SingleFlight:
     def __init__(self, slowest: float = 0.0, *, patience: float = PATIENCE) -> None:
         self._least, self._patience = slowest * patience, patience
         self._condition = threading.Condition()
-        self._flights: dict[Key, list[Flight]] = {}
+        self._uploads: dict[Key, list[BlobUpload]] = {}
         self._finished: OrderedDict[Key, str] = OrderedDict()
 
     def find(self, key: Key) -> str | None:
@@ -51,16 +51,16 @@ class SingleFlight:
             return self._finished.get(key)
 
     def join(
-        self, key: Key, flight: Flight, cancellation: Cancellation, *, tried: str | None = None
+        self, key: Key, upload: BlobUpload, cancellation: Cancellation, *, tried: str | None = None
     ) -> str | None:
         """Wait while another copy uploads a blob, and return the repository that it was uploaded to.
 
-        None means that the caller must upload the blob now, as this flight, and then call `finish`, whether
-        the upload succeeds or fails.
+        None means that the caller must upload the blob now, count what arrives in `upload`, and then call
+        `finish`, whether the upload succeeds or fails.
 
         Args:
             key: The blob and its registry.
-            flight: The caller's upload.
+            upload: The caller's upload.
             cancellation: Of the caller's copy.
             tried: The repository that `find` named before, and that did not have the blob.
 
@@ -69,38 +69,38 @@ class SingleFlight:
         """
         has_waited = False
         with cancellation.waking(self._condition), self._condition:
-            while (other := next(iter(self._flights.get(key, ())), None)) is not None:
+            while (other := next(iter(self._uploads.get(key, ())), None)) is not None:
                 has_waited = True
                 if not self._may_wait_on(key, other, cancellation):
                     break
             repository = self._finished.get(key)
             if repository is not None and (has_waited or repository != tried):
                 return repository
-            self._flights.setdefault(key, []).append(flight)
+            self._uploads.setdefault(key, []).append(upload)
             return None
 
-    def _may_wait_on(self, key: Key, flight: Flight, cancellation: Cancellation) -> bool:
-        """Wait for the end of a flight or for a while, and return whether it has ended or keeps its rate."""
-        before = flight.moved
+    def _may_wait_on(self, key: Key, upload: BlobUpload, cancellation: Cancellation) -> bool:
+        """Wait for the end of an upload or for a while, and return whether it has ended or keeps its rate."""
+        before = upload.moved
         has_ended = self._condition.wait_for(
-            lambda: cancellation.is_cancelled or flight not in self._flights.get(key, ()), self._patience
+            lambda: cancellation.is_cancelled or upload not in self._uploads.get(key, ()), self._patience
         )
         cancellation.check()
-        return has_ended or flight.moved - before >= self._least
+        return has_ended or upload.moved - before >= self._least
 
-    def finish(self, key: Key, flight: Flight, repository: str | None) -> None:
+    def finish(self, key: Key, upload: BlobUpload, repository: str | None) -> None:
         """Report the end of an upload that `join` left to the caller.
 
         Args:
             key: The blob and its registry.
-            flight: The upload.
+            upload: The upload.
             repository: The repository that holds the blob now; None when the upload failed.
         """
         with self._condition:
-            flights = self._flights[key]
-            flights.remove(flight)
-            if not flights:
-                del self._flights[key]
+            uploads = self._uploads[key]
+            uploads.remove(upload)
+            if not uploads:
+                del self._uploads[key]
             if repository is not None:
                 self._finished[key] = repository
                 self._finished.move_to_end(key)

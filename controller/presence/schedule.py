@@ -26,7 +26,7 @@ PAUSE_AFTER_BLOBS = 1.0
 LONGEST_PAUSE = 60.0
 """Seconds between two looks, at most: few copies are not all that far apart."""
 
-_HASTE = 0.8
+_SHARE_OF_INTERVAL = 0.8
 """The part of the interval within which all copies are looked for, so that delays can be caught up with."""
 
 _JITTER = 0.15
@@ -126,9 +126,9 @@ class Schedule:
         Looks at blobs are spread by themselves, so that they never delay all others.
         """
         copies = max(len(self), 1)
-        even, least = _HASTE * self._intervals.copies / copies, 1 / MAX_REQUESTS_PER_SECOND
+        even, least = _SHARE_OF_INTERVAL * self._intervals.copies / copies, 1 / MAX_REQUESTS_PER_SECOND
         if depth is not CheckDepth.MANIFEST:
-            apart = min(_HASTE * self._intervals.blobs / copies, LONGEST_PAUSE)
+            apart = min(_SHARE_OF_INTERVAL * self._intervals.blobs / copies, LONGEST_PAUSE)
             self._no_blobs_before = now + max(apart, REQUESTS_FOR_BLOBS / MAX_REQUESTS_PER_SECOND)
             least = PAUSE_AFTER_BLOBS
         return max(min(even, LONGEST_PAUSE), least) * (0.75 + self._random() / 2)

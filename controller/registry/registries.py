@@ -18,7 +18,7 @@ from controller.registry.http.request import RequestContext
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.http.urls import Url
 from controller.registry.oci.repository import Repository
-from controller.registry.oci.request_observer import NobodyObserves, RequestObserver
+from controller.registry.oci.request_observer import NullRequestObserver, RequestObserver
 from controller.registry.oci.session import Session
 from controller.registry.oci.session_dependencies import SessionDependencies
 from controller.threads import Cancellation
@@ -50,7 +50,7 @@ class ClientPolicy:
     auth_file: Path | None = None
     helper_time_limit: float = 10.0
     ecr: EcrLogins | None = None
-    observer: RequestObserver = NobodyObserves()  # noqa: RUF009 - it has no state
+    observer: RequestObserver = NullRequestObserver()  # noqa: RUF009 - it has no state
     check_active: Callable[[], None] = always
 
 

@@ -47,7 +47,7 @@ def _row(record: FailureRecord) -> dict[str, object]:
     content = {
         "causes": [[cause.one, cause.other] for cause in sorted(record.causes)],
         "cells": sorted(record.cells),
-        "met_no_pulls": record.met_no_pulls,
+        "met_no_pulls": record.cells_not_proven,
     }
     return {
         "organization": record.scope[0],
@@ -66,5 +66,5 @@ def _record(row: RowMapping) -> FailureRecord:
         cells=frozenset(content["cells"]),
         opened_at=row["opened_at"],
         last_failure=row["last_failure"],
-        met_no_pulls=content["met_no_pulls"],
+        cells_not_proven=content["met_no_pulls"],
     )

@@ -128,7 +128,7 @@ class Scene:
 
     def marks(self) -> set[bool]:
         """Give of each failure whether cells could not pull then."""
-        return {each.met_no_pulls for each in self.gate.failures.records}
+        return {each.cells_not_proven for each in self.gate.failures.records}
 
     def gauge(self, name: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"docker_cache_{name}")
@@ -352,7 +352,7 @@ async def test_failures_of_an_earlier_process_count_no_more_when_cells_can_pull_
         scene.pulls.problems[LRP.placement_tags] = "cells cannot pull"
     scene.fail_everywhere()
     left = scene.gate.failures.records
-    assert {each.met_no_pulls for each in left} == {not could_pull}
+    assert {each.cells_not_proven for each in left} == {not could_pull}
     scene.gate.reset_circuit_breaker()
     scene.pulls.problems.clear()
 

@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 
 from controller import login_renewal
 from controller.bbs.client import BbsClient, open_bbs
-from controller.canary import UnaskedCells
+from controller.canary import NullCanaryLoop
 from controller.control import OperatorControl, is_over
 from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
@@ -167,7 +167,7 @@ class Bench:
     control: OperatorControl = field(init=False)
     pull_credentials: Credentials = PULL
     cache: CacheRepositories = CACHE
-    pulls: UnaskedCells = field(default_factory=UnaskedCells)
+    pulls: NullCanaryLoop = field(default_factory=NullCanaryLoop)
     droplet_pulls: SourceLoginPulls | None = None
     original_sources: OriginalSources | None = None
     """Other ones than those of the store, where a test needs these."""
@@ -831,7 +831,7 @@ class TestMissedStagings:
         assert [request.reason for request in bench.requests.taken] == ["staging-may-have-been-missed"]
 
 
-class TestSuspectCopies:
+class TestCopiesToVerify:
     """Instances crashed from a copy: nobody else is moved to it before every byte was read back."""
 
     async def test_one_that_is_whole_is_read_once_and_used(self, bench: Bench) -> None:
@@ -1300,7 +1300,7 @@ UPDATE = "/v1/desired_lrp/update"
 NEW_PULL = Credentials("puller", Secret("another-password"))
 
 
-class CellsThatCannotPull(UnaskedCells):
+class CellsThatCannotPull(NullCanaryLoop):
     """Cells of which a canary has shown that they cannot pull."""
 
     def is_refuted(self, _placement_tags: frozenset[str], _login: CanaryLogin = CanaryLogin.CELLS) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.canary import UnaskedCells
+from controller.canary import NullCanaryLoop
 from controller.reconciler import Reconciler
 from protos.bbs.actual_lrp_pb2 import ActualLRP
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
@@ -120,7 +120,7 @@ async def test_its_login_is_brought_in_line_in_place_once_its_source_is_saved(be
     assert (bench.bbs.requests[UPDATE], bench.bbs.requests[DESIRE]) == (1, 0), "nothing is migrated"
 
 
-class CellsThatNobodyAsked(UnaskedCells):
+class CellsThatNobodyAsked(NullCanaryLoop):
     """Cells of which no canary has shown anything yet."""
 
     def why_not(self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS) -> str | None:

@@ -15,7 +15,7 @@ from reconcile.droplet_actions import (
     SaveDropletRecord,
     VerifyDropletCopy,
 )
-from reconcile.droplet_decisions import GONE_FOR, decide_droplet, droplet_of_build, foresee_droplet
+from reconcile.droplet_decisions import GONE_FOR, decide_droplet, droplet_of_build, predict_droplet_action
 from reconcile.droplets import (
     LATE_EFFECT,
     Build,
@@ -576,14 +576,14 @@ def test_a_record_of_before_the_first_change_knows_the_original_best(package: Pa
 
 
 def test_a_plan_foresees_what_comes_after_the_record_was_found_again() -> None:
-    observed, action = foresee_droplet(replace(WITHOUT_RECORD, package=PUSHED, order=TO_SOURCE), RULES)
+    observed, action = predict_droplet_action(replace(WITHOUT_RECORD, package=PUSHED, order=TO_SOURCE), RULES)
 
     assert isinstance(action, RestoreDroplet)
     assert action.text == PUSHED.image
     assert observed.record is not None
     assert observed.record.phase is DropletPhase.PATCHED
     begun = replace(STAGED_NOW, record=record(DropletPhase.RESTORING), order=TO_CACHE)
-    assert isinstance(foresee_droplet(begun, RULES)[1], PatchDroplet)
+    assert isinstance(predict_droplet_action(begun, RULES)[1], PatchDroplet)
 
 
 @pytest.mark.parametrize("image", [None, "Team/App", "docker://busybox", "x" * 300])

@@ -14,7 +14,7 @@ from reconcile.droplet_actions import (
     SaveDropletRecord,
     VerifyDropletCopy,
 )
-from reconcile.droplet_decisions import decide_droplet, foresee_droplet
+from reconcile.droplet_decisions import decide_droplet, predict_droplet_action
 from reconcile.droplet_outcomes import after_answer, after_leaving
 from reconcile.droplet_texts import check_text, image_of_text
 from reconcile.droplets import Droplet, DropletOrder, DropletPhase, DropletRecord
@@ -172,7 +172,7 @@ def test_what_is_only_saved_comes_to_an_end(observed: ObservedDroplet) -> None:
         assert len(saved) <= 3
         observed = replace(observed, record=action.record)
         action = decide_droplet(observed, RULES)
-    assert foresee_droplet(observed, RULES) == (observed, action)
+    assert predict_droplet_action(observed, RULES) == (observed, action)
 
 
 @given(observations())
@@ -180,7 +180,7 @@ def test_what_is_only_saved_comes_to_an_end(observed: ObservedDroplet) -> None:
 def test_a_droplet_that_is_left_is_left_again_and_nothing_new_is_written_down(
     observed: ObservedDroplet,
 ) -> None:
-    observed, action = foresee_droplet(observed, RULES)
+    observed, action = predict_droplet_action(observed, RULES)
     if not isinstance(action, Leave):
         return
     known = after_leaving(observed, action, RULES)
@@ -194,7 +194,7 @@ def test_a_droplet_that_is_left_is_left_again_and_nothing_new_is_written_down(
 @given(observations())
 @settings(max_examples=examples(gate=60, long=300))
 def test_an_answer_leaves_nothing_to_do(observed: ObservedDroplet) -> None:
-    _, action = foresee_droplet(observed, RULES)
+    _, action = predict_droplet_action(observed, RULES)
     shown = observed.droplet
     if not isinstance(action, PatchDroplet | RestoreDroplet) or shown is None:
         return

@@ -23,7 +23,7 @@ class RequestObserver(Protocol):
         """Note how many requests are left in the rate limit of a registry, as it says."""
 
 
-class NobodyObserves:
+class NullRequestObserver:
     """The observer of requests whose outcomes nobody keeps."""
 
     def answered(self, exchange: Exchange, stored: int | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from controller.canary import CanaryLoop, DropletPulls, UnaskedCells
+from controller.canary import CanaryLoop, DropletPulls, NullCanaryLoop
 from controller.canary.loop import FOREIGN_GOOD_FOR, LEFTOVERS_PAUSE
 from controller.process import Process
 from reconcile.errors import Unavailable
@@ -284,7 +284,7 @@ async def test_two_segments_are_asked_one_after_the_other() -> None:
 
 
 async def test_cells_for_which_no_canary_can_be_made_are_taken_to_pull() -> None:
-    cells = UnaskedCells()
+    cells = NullCanaryLoop()
     cells.note_failure("a", SHARED, REFUSED, cause=CAUSE)
     cells.note_success("a", SHARED)
     assert not cells.is_refuted(SHARED)
@@ -417,7 +417,7 @@ class TestDroplets:
         assert scene.cells.logins == [CELLS, CELLS, MADE_UP]
 
     async def test_cells_that_no_canary_can_ask_are_not_taken_to_pull_with_any_login(self) -> None:
-        pulls = DropletPulls(UnaskedCells(), cells_have_login=False)
+        pulls = DropletPulls(NullCanaryLoop(), cells_have_login=False)
 
         assert pulls.why_not(SHARED, "") is None
         assert "no canary can be made" in (pulls.why_not(SHARED, "robot") or "")

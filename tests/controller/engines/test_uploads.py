@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from controller.engines.single_flight import Flight, SingleFlight
+from controller.engines.single_flight import BlobUpload, SingleFlight
 from controller.threads import Cancellation, Stopped
 from reconcile.copying_ports import TargetState
 from reconcile.errors import Denied, NotFound, RateLimited, Unavailable
@@ -231,11 +231,11 @@ KEY = ("r.example", "registry docker.io", parse_digest(LAYER.digest), 3)
 
 def test_a_waiting_copy_can_be_cancelled() -> None:
     single_flight, cancellation = SingleFlight(), Cancellation()
-    assert single_flight.join(KEY, Flight(), Cancellation()) is None
+    assert single_flight.join(KEY, BlobUpload(), Cancellation()) is None
     cancellation.cancel()
 
     with pytest.raises(Stopped):
-        single_flight.join(KEY, Flight(), cancellation)
+        single_flight.join(KEY, BlobUpload(), cancellation)
 
 
 @pytest.mark.parametrize(
@@ -249,17 +249,17 @@ def test_a_waiting_copy_can_be_cancelled() -> None:
     ids=["size", "login", "domain", "target"],
 )
 def test_nobody_waits_for_an_upload_that_differs(other: tuple[str, str, Digest, int]) -> None:
-    single_flight, theirs = SingleFlight(patience=600.0), Flight()
+    single_flight, theirs = SingleFlight(patience=600.0), BlobUpload()
     assert single_flight.join(other, theirs, Cancellation()) is None
     key = ("r.example", "domain\nalice", parse_digest(LAYER.digest), 1)
 
-    assert single_flight.join(key, Flight(), Cancellation()) is None
+    assert single_flight.join(key, BlobUpload(), Cancellation()) is None
     single_flight.finish(other, theirs, "elsewhere")
     assert single_flight.find(key) is None
 
 
 def test_what_was_uploaded_is_known_and_what_failed_starts_again() -> None:
-    single_flight, failing, following = SingleFlight(), Flight(), Flight()
+    single_flight, failing, following = SingleFlight(), BlobUpload(), BlobUpload()
     single_flight.join(KEY, failing, Cancellation())
     single_flight.finish(KEY, failing, None)
     assert single_flight.find(KEY) is None
@@ -267,8 +267,8 @@ def test_what_was_uploaded_is_known_and_what_failed_starts_again() -> None:
     assert single_flight.join(KEY, following, Cancellation()) is None
     single_flight.finish(KEY, following, "team/app")
     assert single_flight.find(KEY) == "team/app"
-    assert single_flight.join(KEY, Flight(), Cancellation()) == "team/app"
-    assert single_flight.join(KEY, Flight(), Cancellation(), tried="team/app") is None
+    assert single_flight.join(KEY, BlobUpload(), Cancellation()) == "team/app"
+    assert single_flight.join(KEY, BlobUpload(), Cancellation(), tried="team/app") is None
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_what_was_uploaded_is_known_and_what_failed_starts_again() -> None:
 )
 def test_no_copy_waits_for_the_upload_of_a_foreign_source_or_of_another_size(scope: str, size: int) -> None:
     """A tenant may name any digest and any size, and then send nothing."""
-    single_flight, theirs, mine = SingleFlight(patience=600.0), Flight(), Flight()
+    single_flight, theirs, mine = SingleFlight(patience=600.0), BlobUpload(), BlobUpload()
     my_key = (KEY[0], scope, KEY[2], size)
     single_flight.join(KEY, theirs, Cancellation())
 
@@ -291,20 +291,20 @@ def test_no_copy_waits_for_the_upload_of_a_foreign_source_or_of_another_size(sco
 
 def test_a_copy_waits_no_longer_for_an_upload_that_comes_to_a_halt() -> None:
     single_flight = SingleFlight(1000.0, patience=0.01)
-    single_flight.join(KEY, Flight(moved=10**6), Cancellation())
+    single_flight.join(KEY, BlobUpload(moved=10**6), Cancellation())
 
-    assert single_flight.join(KEY, Flight(), Cancellation()) is None
+    assert single_flight.join(KEY, BlobUpload(), Cancellation()) is None
 
 
-class BusyFlight(Flight):
+class BusyUpload(BlobUpload):
     """Moves on whenever somebody looks."""
 
     looks = 0
 
     @property
     def moved(self) -> int:
-        BusyFlight.looks += 1
-        return BusyFlight.looks * 1000
+        BusyUpload.looks += 1
+        return BusyUpload.looks * 1000
 
     @moved.setter
     def moved(self, value: int) -> None:
@@ -312,14 +312,14 @@ class BusyFlight(Flight):
 
 
 def test_a_copy_waits_for_an_upload_that_keeps_its_rate() -> None:
-    single_flight, busy, mine = SingleFlight(1000.0, patience=0.01), BusyFlight(), Flight()
+    single_flight, busy, mine = SingleFlight(1000.0, patience=0.01), BusyUpload(), BlobUpload()
     single_flight.join(KEY, busy, Cancellation())
     found = list[str | None]()
     waiting = threading.Thread(
         target=lambda: found.append(single_flight.join(KEY, mine, Cancellation())), daemon=True
     )
     waiting.start()
-    while BusyFlight.looks < 6:
+    while BusyUpload.looks < 6:
         waiting.join(0.01)
 
     single_flight.finish(KEY, busy, "theirs")

@@ -17,7 +17,7 @@ ALL = FailureRecord(
     ("", ""), frozenset({Cause("org", "image"), Cause("org-2", "i")}), frozenset({"cell-1"}), 7.25, "p: why"
 )
 OF_IMAGE = FailureRecord(
-    ("", "image"), frozenset({Cause("org", "org")}), frozenset(), None, "p: why", met_no_pulls=True
+    ("", "image"), frozenset({Cause("org", "org")}), frozenset(), None, "p: why", cells_not_proven=True
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 from controller.registry.http.backoff_state import BackoffState, BackoffStates, RequiredDelay
 from controller.registry.http.refusals import parse_remaining
 from controller.registry.http.settings import RegistrySettings, Retries
-from controller.registry.oci.request_observer import NobodyObserves
+from controller.registry.oci.request_observer import NullRequestObserver
 from controller.registry.registries import ClientPolicy, Registries
 from controller.threads import Cancellation
 from reconcile.errors import RateLimited, Unavailable
@@ -221,7 +221,7 @@ def test_P17_a_short_503_is_waited_for(registry: RegistrySimulator) -> None:
     client.close()
 
 
-class Rests(NobodyObserves):
+class Rests(NullRequestObserver):
     """Notes what registries say of their rate limits."""
 
     def __init__(self) -> None:

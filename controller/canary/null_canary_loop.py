@@ -9,7 +9,7 @@ from reconcile.pull_proof import CanaryLogin, PullProof
 from reconcile.start_failures import StartFailure
 
 
-class UnaskedCells:
+class NullCanaryLoop:
     """What is assumed of cells for which no canary can be made."""
 
     @property

@@ -49,10 +49,10 @@ async def loaded(store: Store, *, start_paused: bool = False) -> OperatorControl
 class Listener:
     """Remembers what it is told."""
 
-    told: list[tuple[ProcessGuid, str, str]] = field(default_factory=list)
+    reported: list[tuple[ProcessGuid, str, str]] = field(default_factory=list)
 
     def __call__(self, process_guid: ProcessGuid, reason: str, detail: str) -> None:
-        self.told.append((process_guid, reason, detail))
+        self.reported.append((process_guid, reason, detail))
 
 
 class SlowRecords:
@@ -196,24 +196,24 @@ class TestPins:
 
     async def test_each_change_of_a_pin_is_told(self, store: Store) -> None:
         control = await loaded(store)
-        told = list[tuple[AppGuid, bool]]()
-        control.of_pins.append(lambda app_guid: told.append((app_guid, control.is_pinned(app_guid))))
+        reported = list[tuple[AppGuid, bool]]()
+        control.of_pins.append(lambda app_guid: reported.append((app_guid, control.is_pinned(app_guid))))
 
         await control.pin([APP])
         await control.pin([APP, SECOND])
         await control.unpin([APP, AppGuid("never-pinned")])
 
-        assert told == [(APP, True), (SECOND, True), (APP, False)]
+        assert reported == [(APP, True), (SECOND, True), (APP, False)]
 
     async def test_the_end_of_a_pause_is_told(self, store: Store) -> None:
         control = await loaded(store)
-        told = list[bool]()
-        control.of_resumption.append(lambda: told.append(control.is_paused))
+        reported = list[bool]()
+        control.of_resumption.append(lambda: reported.append(control.is_paused))
 
         await control.pause()
         await control.resume()
 
-        assert told == [False]
+        assert reported == [False]
 
     async def test_an_app_without_a_guid_is_not_pinned(self, store: Store) -> None:
         """It would pin every LRP that names no app."""
@@ -242,7 +242,7 @@ class TestOrders:
 
         control.report(PROCESS, Reason.WAITING_FOR_COPY, "")
         assert control.order_of(PROCESS) == ORDER
-        assert (len(first.told), second.told) == (1, [])
+        assert (len(first.reported), second.reported) == (1, [])
 
     async def test_it_is_over_with_a_pass_that_came_to_an_end(self, store: Store) -> None:
         control = await loaded(store)
@@ -253,7 +253,7 @@ class TestOrders:
             control.report(PROCESS, reason, "why")
 
             assert control.order_of(PROCESS) is None, reason
-            assert listener.told == [(PROCESS, reason, "why")]
+            assert listener.reported == [(PROCESS, reason, "why")]
 
     async def test_it_goes_on_while_something_is_under_way(self, store: Store) -> None:
         control, listener = await loaded(store), Listener()
@@ -263,7 +263,7 @@ class TestOrders:
 
             assert control.order_of(PROCESS) == ORDER, reason
 
-        assert listener.told == [(PROCESS, reason, "why") for reason in UNDER_WAY]
+        assert listener.reported == [(PROCESS, reason, "why") for reason in UNDER_WAY]
 
     async def test_nobody_is_told_of_an_lrp_without_one(self, store: Store) -> None:
         control, listener = await loaded(store), Listener()
@@ -271,7 +271,7 @@ class TestOrders:
 
         control.report(OTHER, Reason.MIGRATED, "")
 
-        assert listener.told == []
+        assert listener.reported == []
         assert control.order_of(PROCESS) == ORDER
 
     async def test_whoever_is_told_of_its_end_may_give_the_next_one(self, store: Store) -> None:
@@ -295,7 +295,7 @@ class TestOrders:
         control.report(PROCESS, Reason.MIGRATED, "")
 
         assert control.order_of(PROCESS) is None
-        assert listener.told == []
+        assert listener.reported == []
 
     async def test_one_that_was_left_stands_until_it_is_over(self, store: Store) -> None:
         control, listener = await loaded(store), Listener()
@@ -309,7 +309,7 @@ class TestOrders:
         assert control.order_of(OTHER) is None
         control.report(PROCESS, Reason.MIGRATED, "")
         assert control.order_of(PROCESS) is None
-        assert listener.told == []
+        assert listener.reported == []
 
     async def test_the_next_one_takes_the_place_of_one_that_was_left(self, store: Store) -> None:
         control, listener, another = await loaded(store), Listener(), Order(Goal.SOURCE, since=2.0)
@@ -319,7 +319,7 @@ class TestOrders:
         assert control.place_order(PROCESS, another, listener)
         assert control.order_of(PROCESS) == another
         control.report(PROCESS, Reason.BRIDGING, "")
-        assert len(listener.told) == 1
+        assert len(listener.reported) == 1
 
     async def test_one_ends_with_the_process(self, url: str) -> None:
         async with opened(url) as store:

@@ -79,14 +79,14 @@ async def test_a_registry_that_is_gone_for_long_enough_turns_the_direction_and_i
 
 async def test_each_change_of_the_mode_is_told_once() -> None:
     registry = PrivateRegistry()
-    told = list[bool]()
+    reported = list[bool]()
     async with watching(registry) as watch:
-        watch.of_changes.append(lambda: told.append(watch.is_restoring))
+        watch.of_changes.append(lambda: reported.append(watch.is_restoring))
         for problem in (None, GONE, GONE, None, None):
             registry.problem = problem
             await asyncio.sleep(RESTORE_AFTER + 2 * RESTORE_AFTER / LOOKS)
 
-    assert told == [True, False]
+    assert reported == [True, False]
 
 
 async def test_one_that_answers_is_there_whatever_it_says() -> None:

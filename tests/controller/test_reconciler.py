@@ -134,11 +134,11 @@ class Requests:
 class OrderWatch:
     """Notes what becomes of an order."""
 
-    told: list[tuple[ProcessGuid, str, str]] = field(default_factory=list)
+    reported: list[tuple[ProcessGuid, str, str]] = field(default_factory=list)
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, process_guid: ProcessGuid, reason: Reason, detail: str) -> None:
-        self.told.append((process_guid, reason, detail))
+        self.reported.append((process_guid, reason, detail))
         if is_over(reason):
             self.is_over.set()
 
@@ -146,7 +146,7 @@ class OrderWatch:
         """Wait for the end of the order, and tell what it came to."""
         async with asyncio.timeout(60):
             await self.is_over.wait()
-        return self.told[-1][1]
+        return self.reported[-1][1]
 
 
 @dataclass
@@ -465,8 +465,8 @@ async def test_the_end_of_a_migration_is_told_although_its_record_could_not_be_s
 ) -> None:
     """It is in no journal any more, so that no later pass could tell of it."""
     app = await bench.app_with_copy()
-    reconciler, told, lost = bench.reconciler(), list[Reason](), list[LrpRecord]()
-    reconciler.listeners.of_ends.append(lambda _, reason: told.append(reason))
+    reconciler, reported, lost = bench.reconciler(), list[Reason](), list[LrpRecord]()
+    reconciler.listeners.of_ends.append(lambda _, reason: reported.append(reason))
     save = bench.store.records.save_lrp
 
     async def save_but_the_end(record: LrpRecord) -> None:
@@ -481,8 +481,8 @@ async def test_the_end_of_a_migration_is_told_although_its_record_could_not_be_s
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "migrated", "already-cached")
 
-    assert told == [Reason.MIGRATED]
-    assert [each.reason for each in lost] == told
+    assert reported == [Reason.MIGRATED]
+    assert [each.reason for each in lost] == reported
 
 
 async def test_a_removal_found_in_the_journal_goes_on_in_the_next_run(bench: Bench) -> None:
@@ -942,7 +942,7 @@ class TestCellsThatCannotPullACopy:
         record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
         assert record is not None
         assert record.cache_guid is None, "it never ran from there"
-        assert watch.told[-1][2].startswith("cells cannot pull from its copy: ")
+        assert watch.reported[-1][2].startswith("cells cannot pull from its copy: ")
 
     async def test_an_app_that_runs_from_its_copy_goes_back_once_its_instances_fail(
         self, bench: Bench
@@ -1077,7 +1077,7 @@ class TestOperators:
         assert bench.rootfs(app).startswith(FROM_CACHE)
         assert bench.rootfs(other) == FROM_SOURCE
         assert bench.control.order_of(ProcessGuid(app.process_guid)) is None
-        assert {guid for guid, _, _ in watch.told} == {app.process_guid}
+        assert {guid for guid, _, _ in watch.reported} == {app.process_guid}
 
     async def test_its_watch_hears_of_every_step(self, bench: Bench) -> None:
         app = await bench.app_with_copy()
@@ -1090,7 +1090,7 @@ class TestOperators:
             bench.end_instances()
             await watch.end()
 
-        reasons = [reason for _, reason, _ in watch.told]
+        reasons = [reason for _, reason, _ in watch.reported]
         assert reasons[:2] == ["prepared", "removed"]
         assert "instances-stopping" in reasons
         assert reasons[-1] == "migrated"
@@ -1105,7 +1105,7 @@ class TestOperators:
             assert await watch.end() == "plan-is-stale"
 
         assert bench.control.order_of(ProcessGuid(app.process_guid)) is None
-        assert FROM_SOURCE in watch.told[-1][2]
+        assert FROM_SOURCE in watch.reported[-1][2]
 
     async def test_an_order_asks_for_a_copy_that_is_run_although_paused(self, bench: Bench) -> None:
         app = bench.cloud.create("web", Image("registry.example.com/team/app:1", "robot", "source-password"))
@@ -1146,7 +1146,7 @@ class TestOperators:
 
             assert await watch.end() == "migrated"
 
-        assert watch.told[0][1] == "cancelled"
+        assert watch.reported[0][1] == "cancelled"
 
     async def test_an_app_that_is_held_stays_on_its_source(self, bench: Bench) -> None:
         app = await bench.app_with_copy()
@@ -1184,7 +1184,7 @@ class TestOperators:
 
             assert await watch.end() == "restored"
 
-        assert watch.told[-2][1:] == (
+        assert watch.reported[-2][1:] == (
             Reason.RESTORE_REQUESTED,
             "the migration that was under way has ended: restored",
         )
@@ -1253,7 +1253,7 @@ class TestOperators:
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
             await bench.reason(app, "paused")
-            assert watch.told == []
+            assert watch.reported == []
             bench.queue.add(ProcessGuid(app.process_guid))
 
             assert await watch.end() == "migrated"
@@ -1288,7 +1288,7 @@ class TestOperators:
 
             assert await watch.end() == "migrated"
 
-        reasons = [reason for _, reason, _ in watch.told]
+        reasons = [reason for _, reason, _ in watch.reported]
         assert reasons.count("check-failed") == 4
         record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
         assert record is not None

@@ -178,14 +178,14 @@ async def test_one_that_its_owner_desired_from_its_copy_after_that_failed_is_tol
     app_guid, process_guid = AppGuid(app.guid), ProcessGuid(app.process_guid)
     record = LrpRecord(process_guid, app_guid, "", guid, 1, before, time.time())
     await bench.store.records.save_lrp(record)
-    told: list[str] = []
+    reported: list[str] = []
     async with passes(bench, app) as reconciler:
-        reconciler.listeners.of_recoveries.append(told.append)
+        reconciler.listeners.of_recoveries.append(reported.append)
         await bench.reason(app, "login-updated")
         bench.queue.add(process_guid)
         await bench.reason(app, "already-cached")
 
-    assert told == ([app.guid] if before is Reason.COPY_NOT_PULLED else [])
+    assert reported == ([app.guid] if before is Reason.COPY_NOT_PULLED else [])
 
 
 async def test_a_bbs_that_does_not_store_logins_leaves_it_the_one_of_its_source(bench: Bench) -> None:
@@ -246,10 +246,10 @@ async def test_one_that_does_not_start_goes_back_and_whoever_looks_after_its_dro
     bench.cell.crash(app.process_guid, 0)
     await until(bench, app, lambda row: row.crash_reason == test_reconciler.REFUSED)
     await bench.control.pin([AppGuid(app.guid)])  # so that it is not migrated again
-    told: list[tuple[str, Reason]] = []
+    reported: list[tuple[str, Reason]] = []
     bench.pulls = test_reconciler.CellsThatCannotPull()
     reconciler = bench.reconciler()
-    reconciler.listeners.of_ends.append(lambda app_guid, reason: told.append((app_guid, reason)))
+    reconciler.listeners.of_ends.append(lambda app_guid, reason: reported.append((app_guid, reason)))
     bench.queue.add(ProcessGuid(app.process_guid))
     passes = asyncio.create_task(reconciler.run())
     await bench.reason(app, "pinned-to-source")
@@ -258,7 +258,7 @@ async def test_one_that_does_not_start_goes_back_and_whoever_looks_after_its_dro
     bench.queue.close()
 
     assert (bench.rootfs(app), login(bench, app)) == (FROM_SOURCE, LOGIN)
-    assert told == [(app.guid, Reason.NOT_PULLED)]
+    assert reported == [(app.guid, Reason.NOT_PULLED)]
     record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
     assert record is not None
     assert record.cache_guid == guid
@@ -298,14 +298,14 @@ class TestGoneFormerCopy:
         if is_copied:
             copied = replace(image, registry=bench.cache.address)
             await bench.store.records.keep_image(copied, ())
-        told: list[tuple[str, str, str]] = []
-        reconciler.listeners.of_failing_former.append(lambda *what: told.append(what))
+        reported: list[tuple[str, str, str]] = []
+        reconciler.listeners.of_failing_former.append(lambda *what: reported.append(what))
         bench.queue.add(ProcessGuid(app.process_guid))
         async with bench.running(reconciler):
             await until(bench, app, lambda row: row.state == "RUNNING")
 
         assert (bench.rootfs(app), login(bench, app)) == (FROM_SOURCE, LOGIN)
-        (failed,) = told
+        (failed,) = reported
         assert failed[:2] == (app.guid, guid)
         assert "manifest unknown" in failed[2]
 
@@ -327,8 +327,8 @@ class TestGoneFormerCopy:
         registry = "new.example:8080" if is_copied else CACHE.address
         await bench.store.records.keep_image(replace(image, registry=registry), ())
         bench.cache = CacheRepositories("new.example:8080", former=(CACHE,))
-        reconciler, told = bench.reconciler(), list[tuple[str, str, str]]()
-        reconciler.listeners.of_failing_former.append(lambda *what: told.append(what))
+        reconciler, reported = bench.reconciler(), list[tuple[str, str, str]]()
+        reconciler.listeners.of_failing_former.append(lambda *what: reported.append(what))
         bench.queue.add(ProcessGuid(app.process_guid))
         async with bench.running(reconciler):
             async with asyncio.timeout(60):
@@ -336,7 +336,7 @@ class TestGoneFormerCopy:
                     await asyncio.sleep(0.01)
             await serves(bench, app, 2)
 
-        assert [each[:2] for each in told] == [(app.guid, guid)]
+        assert [each[:2] for each in reported] == [(app.guid, guid)]
         assert bench.bbs.requests[DESIRE] == 2, "the bridge and the app itself"
 
     async def test_it_stays_where_its_source_is_gone_too_and_its_copy_is_requested(

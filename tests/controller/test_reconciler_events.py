@@ -24,30 +24,30 @@ SOURCE = "registry.example.com/team/app:1"
 
 def listening(reconciler: Reconciler) -> list[tuple[str, AppEvent]]:
     """Keep what a reconciler tells: the app, and the event."""
-    told: list[tuple[str, AppEvent]] = []
+    reported: list[tuple[str, AppEvent]] = []
 
     def listen(lrp: DesiredLrp, event: AppEvent) -> None:
-        told.append((lrp.app_guid, event))
+        reported.append((lrp.app_guid, event))
 
     reconciler.listeners.of_migrations.append(listen)
-    return told
+    return reported
 
 
-async def end_of(told: list[tuple[str, AppEvent]]) -> None:
+async def end_of(reported: list[tuple[str, AppEvent]]) -> None:
     """Wait until the end of a migration was told: that is right after the record of the LRP says so."""
     async with asyncio.timeout(60):
-        while not any(isinstance(event, MigrationEnded) for _, event in told):  # noqa: ASYNC110 - a list
+        while not any(isinstance(event, MigrationEnded) for _, event in reported):  # noqa: ASYNC110 - a list
             await asyncio.sleep(0.01)
 
 
 async def test_a_migration_is_told_of_when_it_begins_and_when_it_has_ended(bench: Bench) -> None:
     app = await bench.app_with_copy()
     reconciler = bench.reconciler()
-    told = listening(reconciler)
+    reported = listening(reconciler)
     async with bench.running(reconciler):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await end_of(told)
-    (app_guid, begun), (_, ended) = told
+        await end_of(reported)
+    (app_guid, begun), (_, ended) = reported
     copy = str(CACHE.image(await bench.store.records.reserve_guid(CONTENT)))
 
     assert app_guid == app.guid
@@ -61,12 +61,12 @@ async def test_a_migration_that_cannot_begin_is_told_of_by_nothing(bench: Bench)
     app = await bench.app_with_copy()
     bench.registry.held.clear()
     reconciler = bench.reconciler()
-    told = listening(reconciler)
+    reported = listening(reconciler)
     async with bench.running(reconciler):
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, Reason.COPY_VANISHED, Reason.WAITING_FOR_COPY)
 
-    assert told == []
+    assert reported == []
 
 
 async def test_a_migration_that_an_earlier_run_began_is_told_of_when_it_ends(bench: Bench) -> None:
@@ -92,12 +92,12 @@ async def test_a_way_back_is_told_of_with_who_asked_for_it(bench: Bench) -> None
     app = await bench.app_with_copy()
     bench.may_bridge = True
     reconciler = bench.reconciler()
-    told = listening(reconciler)
+    reported = listening(reconciler)
     async with bench.running(reconciler):
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, Reason.MIGRATED)
         await bench.order(app, Goal.SOURCE).end()
-    begun, ended = (event for _, event in told[2:])
+    begun, ended = (event for _, event in reported[2:])
 
     assert isinstance(begun, MigrationBegun)
     assert isinstance(ended, MigrationEnded)

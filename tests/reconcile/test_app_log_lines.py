@@ -63,9 +63,9 @@ def test_what_is_told_while_an_app_is_staged(event: AppEvent, text: str) -> None
 
 
 def test_a_failed_copy_says_what_it_means_and_nothing_of_its_detail() -> None:
-    told = text_of(CopyFailed(SOURCE, "UNAUTHORIZED: Bearer realm, password hunter2"))
+    line = text_of(CopyFailed(SOURCE, "UNAUTHORIZED: Bearer realm, password hunter2"))
 
-    assert told == LineText(
+    assert line == LineText(
         SourceType.STAGING,
         f"Image cache: {SOURCE} was not copied: its registry refuses the login, or asks for one: check the "
         "image's name and the app's login for it. Without a copy the app runs from the image's own registry, as "
@@ -75,18 +75,18 @@ def test_a_failed_copy_says_what_it_means_and_nothing_of_its_detail() -> None:
 
 
 def test_a_refusal_of_the_platform_s_registry_is_not_told_as_one_of_the_app_s_login() -> None:
-    told = text_of(CopyFailed(SOURCE, f"UNAUTHORIZED: {COPY} (start upload): denied", is_private=True))
+    line = text_of(CopyFailed(SOURCE, f"UNAUTHORIZED: {COPY} (start upload): denied", is_private=True))
 
-    assert told is not None
-    assert "the platform's registry cannot take it at the moment" in told.text
-    assert "login" not in told.text
+    assert line is not None
+    assert "the platform's registry cannot take it at the moment" in line.text
+    assert "login" not in line.text
 
 
 def test_a_few_bytes_that_were_there_already_are_not_worth_a_word() -> None:
-    told = text_of(ImageCached(SOURCE, COPY, 73_400_320, 73_399_000, 4.21))
+    line = text_of(ImageCached(SOURCE, COPY, 73_400_320, 73_399_000, 4.21))
 
-    assert told is not None
-    assert "already" not in told.text
+    assert line is not None
+    assert "already" not in line.text
 
 
 CELL_LINES: list[tuple[AppEvent, str]] = [
@@ -140,11 +140,11 @@ def test_what_is_told_of_instances(event: AppEvent, text: str) -> None:
 
 @pytest.mark.parametrize("reason", [Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT])
 def test_a_failed_way_back_says_that_the_app_stays_on_its_copy(reason: Reason) -> None:
-    told = text_of(dataclasses.replace(ENDED, goal=Goal.SOURCE, reason=reason))
+    line = text_of(dataclasses.replace(ENDED, goal=Goal.SOURCE, reason=reason))
 
-    assert told is not None
-    assert told.is_error
-    assert "so the app was not moved there. It stays on the platform's copy" in told.text
+    assert line is not None
+    assert line.is_error
+    assert "so the app was not moved there. It stays on the platform's copy" in line.text
 
 
 @pytest.mark.parametrize("reason", [Reason.NOT_PULLED, Reason.COPY_NOT_PULLED, Reason.NOT_STARTED])
@@ -159,9 +159,9 @@ def test_an_app_that_is_brought_back_reads_where_it_runs(reason: Reason) -> None
 
 
 def test_an_app_whose_bridge_could_not_be_pulled_reads_that_it_runs_as_before() -> None:
-    told = text_of(dataclasses.replace(ENDED, reason=Reason.NOT_PULLED))
+    line = text_of(dataclasses.replace(ENDED, reason=Reason.NOT_PULLED))
 
-    assert told == LineText(
+    assert line == LineText(
         SourceType.CELL,
         "Image cache: the platform's registry could not be read, so the app was not moved to the platform's "
         "copy of its image. The app was not touched and runs as before; the platform tries again later.",
@@ -171,55 +171,55 @@ def test_an_app_whose_bridge_could_not_be_pulled_reads_that_it_runs_as_before() 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_a_way_back_that_ends_is_never_told_as_a_way_to_the_copy(reason: Reason) -> None:
-    told = text_of(dataclasses.replace(ENDED, goal=Goal.SOURCE, reason=reason))
+    line = text_of(dataclasses.replace(ENDED, goal=Goal.SOURCE, reason=reason))
 
-    assert told is None or not re.search(
-        "moved to (it|the platform's copy)|had started from the platform's copy", told.text
+    assert line is None or not re.search(
+        "moved to (it|the platform's copy)|had started from the platform's copy", line.text
     )
 
 
 def test_an_app_that_leaves_a_registry_of_before_reads_why() -> None:
-    told = text_of(dataclasses.replace(BEGUN, goal=Goal.SOURCE, reason=Reason.RUNS_FROM_FORMER_REGISTRY))
+    line = text_of(dataclasses.replace(BEGUN, goal=Goal.SOURCE, reason=Reason.RUNS_FROM_FORMER_REGISTRY))
 
-    assert told is not None
-    assert "since the registry that the platform had before could not be read." in told.text
+    assert line is not None
+    assert "since the registry that the platform had before could not be read." in line.text
 
 
 def test_a_login_that_could_not_be_renewed_is_not_told_as_a_move() -> None:
-    told = text_of(dataclasses.replace(ENDED, renews_login=True, reason=Reason.BRIDGE_CRASHED))
+    line = text_of(dataclasses.replace(ENDED, renews_login=True, reason=Reason.BRIDGE_CRASHED))
 
-    assert told is not None
-    assert told.is_error
-    assert "moved" not in told.text
+    assert line is not None
+    assert line.is_error
+    assert "moved" not in line.text
 
 
 @pytest.mark.parametrize("reason", sorted(FAILURES))
 def test_every_failed_migration_says_what_it_means_for_the_app(reason: Reason) -> None:
-    told = text_of(dataclasses.replace(ENDED, reason=reason))
+    line = text_of(dataclasses.replace(ENDED, reason=reason))
 
-    assert told is not None
-    assert told.is_error
-    assert str(reason) not in told.text
-    assert len(told.text) > 80
+    assert line is not None
+    assert line.is_error
+    assert str(reason) not in line.text
+    assert len(line.text) > 80
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_end_of_a_migration_can_be_told(reason: Reason) -> None:
-    told = text_of(dataclasses.replace(ENDED, reason=reason))
+    line = text_of(dataclasses.replace(ENDED, reason=reason))
 
-    if told is not None:
-        assert told.text.startswith("Image cache: ")
-        assert told.text.endswith(".")
-        assert "-" not in reason or reason not in told.text, "an identifier says nothing to a developer"
+    if line is not None:
+        assert line.text.startswith("Image cache: ")
+        assert line.text.endswith(".")
+        assert "-" not in reason or reason not in line.text, "an identifier says nothing to a developer"
 
 
 def test_an_app_that_was_started_anew_meanwhile_reads_that_nothing_more_follows() -> None:
     """It has read that its instances are being replaced."""
-    told = text_of(
+    line = text_of(
         dataclasses.replace(ENDED, process_type="worker", reason=Reason.CHANGED_BY_CLOUD_CONTROLLER)
     )
 
-    assert told == LineText(
+    assert line == LineText(
         SourceType.CELL,
         "Image cache: Cloud Controller started instances of process worker anew meanwhile, so the platform "
         "replaces none for now.",
@@ -231,11 +231,11 @@ def test_what_an_owner_has_brought_about_is_not_told_to_them() -> None:
 
 
 def test_a_name_of_an_image_makes_no_second_line_and_is_not_endless() -> None:
-    told = text_of(CopyBegun("registry.example/" + "a" * 1000 + "\n[APP/0] OUT forged"))
+    line = text_of(CopyBegun("registry.example/" + "a" * 1000 + "\n[APP/0] OUT forged"))
 
-    assert told is not None
-    assert told.text.isprintable()
-    assert len(told.text) < 400
+    assert line is not None
+    assert line.text.isprintable()
+    assert len(line.text) < 400
 
 
 def test_the_states_of_ends_are_those_that_are_known() -> None:

@@ -130,13 +130,13 @@ def test_a_task_fails_with_its_cell_and_still_names_it(state: State) -> None:
 async def test_the_callback_is_told_and_its_task_deleted(
     certificates: Certificates, statuses: list[int], *, is_left: bool
 ) -> None:
-    told: list[dict[str, object]] = []
+    reported: list[dict[str, object]] = []
     answers = iter(statuses)
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(reader, writer)
         while (call := await connection.next_call()) is not None:
-            told.append(json.loads(call.body))
+            reported.append(json.loads(call.body))
             await connection.answer(Answer(next(answers)))
         writer.close()
 
@@ -150,11 +150,11 @@ async def test_the_callback_is_told_and_its_task_deleted(
         definition.completion_callback_url = f"http://127.0.0.1:{port}/done"
         tasks.desire(bbs.state, GUID, "some-domain", definition)
 
-        await until(lambda: len(told) == len(statuses))
+        await until(lambda: len(reported) == len(statuses))
         await until(lambda: (GUID in bbs.state.tasks) is is_left)
-        created_at = told[0].pop("created_at")
+        created_at = reported[0].pop("created_at")
 
-        assert told[0] == {"task_guid": GUID, "failed": False, "failure_reason": "", "result": "done"}
+        assert reported[0] == {"task_guid": GUID, "failed": False, "failure_reason": "", "result": "done"}
         assert isinstance(created_at, int)
         if is_left:
             await until(lambda: bbs.state.tasks[GUID].state == Task.Resolving)

@@ -67,13 +67,13 @@ class Cells:
 class Listener:
     """Notes what it is told."""
 
-    told: list[str] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
 
     def note_proven_cells(self, *, is_mended: bool) -> None:
-        self.told.append("mended" if is_mended else "proven")
+        self.reported.append("mended" if is_mended else "proven")
 
     def note_unproven_cells(self) -> None:
-        self.told.append("unproven")
+        self.reported.append("unproven")
 
 
 @dataclass
@@ -123,7 +123,7 @@ async def test_shared_cells_are_asked_at_the_start_and_never_again_without_a_cau
         assert [(kind, tags) for _, kind, tags in scene.cells.runs] == [(CanaryKind.TASK, SHARED)]
         assert (scene.cells.has_leftovers, scene.cells.removals) == (False, 1)
         assert scene.loop.why_not(SHARED) is None
-        assert scene.listener.told == ["proven"]
+        assert scene.listener.reported == ["proven"]
         assert scene.not_proven == 0
 
 
@@ -215,13 +215,13 @@ async def test_cells_that_cannot_pull_are_asked_again_less_and_less_often() -> N
         assert why == "cells cannot pull from the private registry: cell a: connection refused"
         assert scene.loop.is_refuted(SHARED)
         assert scene.not_proven == 1
-        assert scene.listener.told == ["unproven"], "not with each canary"
+        assert scene.listener.reported == ["unproven"], "not with each canary"
         assert 60 < len(scene.cells.runs) < 140
 
         scene.cells.broken.clear()
         await asyncio.sleep(61)
         assert scene.loop.why_not(SHARED) is None
-        assert scene.listener.told == ["unproven", "proven"]
+        assert scene.listener.reported == ["unproven", "proven"]
         assert scene.not_proven == 0
 
 
@@ -240,7 +240,7 @@ async def test_a_migration_that_met_a_cell_that_cannot_pull_makes_a_canary_run_a
         scene.cells.broken.clear()
         await asyncio.sleep(60)
         assert scene.loop.why_not(SHARED) is None
-        assert scene.listener.told[-1] == "mended", "what failed before counts no more"
+        assert scene.listener.reported[-1] == "mended", "what failed before counts no more"
 
 
 async def test_one_cell_of_several_is_found_although_tasks_go_to_the_others() -> None:
@@ -267,7 +267,7 @@ async def test_no_room_is_said_and_nobody_calls_the_cells_broken() -> None:
         why = scene.loop.why_not(SHARED)
         assert why == "no canary could show whether cells can pull: insufficient resources: memory"
         assert not scene.loop.is_refuted(SHARED)
-        assert scene.listener.told == ["unproven"]
+        assert scene.listener.reported == ["unproven"]
 
         scene.cells.problem = ""
         await asyncio.sleep(60)
@@ -306,16 +306,16 @@ class TestDroplets:
 
     async def test_an_image_with_a_login_waits_for_a_canary_with_one_that_is_made_up(self) -> None:
         scene = Scene()
-        pulls, told = DropletPulls(scene.loop, cells_have_login=False), list[str | None]()
+        pulls, reported = DropletPulls(scene.loop, cells_have_login=False), list[str | None]()
         async with scene.running():
             await asyncio.sleep(100)
-            pulls.listen(lambda: told.append(pulls.why_not(SHARED, "robot")))
+            pulls.listen(lambda: reported.append(pulls.why_not(SHARED, "robot")))
             not_known = pulls.why_not(SHARED, "robot")
             await asyncio.sleep(1)
 
             assert not_known is not None
             assert "a login that the registry does not know" in not_known
-            assert told == [None], "who waits for it learns it at once"
+            assert reported == [None], "who waits for it learns it at once"
             assert pulls.why_not(SHARED, "") is None, "it is pulled as what was migrated is"
             assert scene.cells.logins == [CELLS, MADE_UP]
 
@@ -329,7 +329,7 @@ class TestDroplets:
             assert pulls.is_refuted(SHARED, "robot")
             assert "cell a: connection refused" in (pulls.problem_of(SHARED, "robot") or "")
             assert scene.loop.why_not(SHARED) is None
-            assert scene.listener.told == ["proven"]
+            assert scene.listener.reported == ["proven"]
             assert scene.not_proven == 0
             assert scene.metric("docker_cache_foreign_logins_not_proven") == 1
 

@@ -241,15 +241,15 @@ class TestPause:
         await scene.begin()
         guid = await scene.patched()
         scene.platform.is_paused = True
-        told = list[tuple[DropletGuid, Reason, str]]()
+        reported = list[tuple[DropletGuid, Reason, str]]()
 
         assert scene.droplets.place_order(
-            guid, DropletOrder(Goal.SOURCE, since=scene.now), lambda *each: told.append(each)
+            guid, DropletOrder(Goal.SOURCE, since=scene.now), lambda *each: reported.append(each)
         )
         await scene.until(lambda: scene.api.image_of(guid) == TEXT)
         await scene.rest()
 
-        assert [reason for _, reason, _ in told] == [Reason.RESTORED]
+        assert [reason for _, reason, _ in reported] == [Reason.RESTORED]
         assert scene.droplets.order_of(guid) is None
 
 
@@ -270,18 +270,18 @@ class TestOrders:
         await scene.begin()
         guid = await scene.patched()
         scene.api.problem = NO_ANSWER
-        told = list[Reason]()
+        reported = list[Reason]()
 
         scene.droplets.place_order(
-            guid, DropletOrder(Goal.SOURCE, since=scene.now), lambda _, reason, __: told.append(reason)
+            guid, DropletOrder(Goal.SOURCE, since=scene.now), lambda _, reason, __: reported.append(reason)
         )
-        await scene.until(lambda: bool(told))
-        assert told == [Reason.CHECK_FAILED]
+        await scene.until(lambda: bool(reported))
+        assert reported == [Reason.CHECK_FAILED]
 
         scene.api.problem = None
         await scene.until(lambda: scene.api.image_of(guid) == TEXT, 30.0)
         await scene.rest()
-        assert told[-1] is Reason.RESTORED
+        assert reported[-1] is Reason.RESTORED
 
 
 class TestRestart:

@@ -224,18 +224,18 @@ class TestNamedCopies:
 
     async def test_whoever_names_a_copy_is_told_when_it_is_incomplete_and_when_it_is_lost(self) -> None:
         async with looking(named=OneNamedCopy()) as bench:
-            told = list[tuple[CacheGuid, bool]]()
+            reported = list[tuple[CacheGuid, bool]]()
 
             def note(cache_guid: CacheGuid) -> None:
-                told.append((cache_guid, bool(bench.records.checks[GUID].lost_since)))
+                reported.append((cache_guid, bool(bench.records.checks[GUID].lost_since)))
 
             bench.loop.of_copies.append(note)
             await incomplete(bench)
-            assert told == [(GUID, False)]
+            assert reported == [(GUID, False)]
 
             await bench.end_repair(JobState.FAILED, "MANIFEST_UNKNOWN: it is gone")
             await asyncio.sleep(60.0)
-            assert told[-1] == (GUID, True)
+            assert reported[-1] == (GUID, True)
 
 
 class TestLooks:

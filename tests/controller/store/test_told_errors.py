@@ -18,8 +18,8 @@ def missing_row(_: Connection) -> None:
 
 
 async def test_only_what_the_database_refuses_is_told() -> None:
-    database, told = database_in_memory(), list[DockerCacheError]()
-    database.of_errors.append(told.append)
+    database, reported = database_in_memory(), list[DockerCacheError]()
+    database.of_errors.append(reported.append)
     try:
         for work, error in ((missing_row, NotFound), (missing_table, Invalid)):
             with pytest.raises(error):
@@ -31,4 +31,4 @@ async def test_only_what_the_database_refuses_is_told() -> None:
     finally:
         await asyncio.to_thread(database.close)
 
-    assert [each.code for each in told] == ["SQLITE_ERROR"] * 2
+    assert [each.code for each in reported] == ["SQLITE_ERROR"] * 2

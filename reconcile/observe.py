@@ -45,8 +45,7 @@ async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext)
         return observed
     observed = replace(observed, lrp=lrp, is_pinned=facts.overrides.is_pinned(lrp.app_guid))
     source = source_from_rootfs(lrp.rootfs)
-    if source is not None and not context.cache.covers(source):
-        observed = await observe_former_copy(observed, lrp, source, facts, context)
+    observed = await observe_former_copy(observed, lrp, facts, context)
     if observed.former_copy is not None:
         return replace(observed, instances=await facts.lrps.list_actual_lrps(process_guid))
     is_on_copy = source is not None and context.cache.covers(source)

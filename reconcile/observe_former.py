@@ -4,12 +4,12 @@ The config names such registries as former ones. One that it does not name is kn
 the copy, which is random: no image of a source has it by chance.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from reconcile.droplet_sources import source_of_droplet
-from reconcile.facts import Facts, PassContext
+from reconcile.facts import Facts, PassContext, RecordFacts
 from reconcile.known_records import KnownCopy, LrpKey
-from reconcile.lrps import DesiredLrp
+from reconcile.lrps import Credentials, DesiredLrp
 from reconcile.migrations import OriginalSource
 from reconcile.observed import FormerCopy, Observed
 from reconcile.records import CachedImage
@@ -23,32 +23,84 @@ from reconcile.references import (
 )
 
 
-async def observe_former_copy(
-    observed: Observed, lrp: DesiredLrp, source: ImageReference, facts: Facts, context: PassContext
-) -> Observed:
-    """Observe what an LRP ran from before, if its rootfs names a copy in another private registry.
+@dataclass(frozen=True, slots=True)
+class ReadFormer:
+    """What is read of an LRP that runs from a copy in another private registry, before its source's copy.
+
+    Attributes:
+        registry: Its address.
+        is_configured: Whether the config names it among the former ones.
+        guid: The copy's; None where its name has none.
+        original_source: What the LRP ran from before, or ran from before another copy.
+        found: That, if a droplet of the LRP's app says it.
+        image: The record of the copy; None when it is gone.
+        source: What the copy was made from; None when that is not known.
+        copy_key: By which the copy of the source is found; None where there is none to look for.
+    """
+
+    registry: str
+    is_configured: bool
+    guid: CacheGuid | None
+    original_source: OriginalSource | None
+    found: OriginalSource | None
+    image: CachedImage | None
+    source: ImageReference | None
+    copy_key: LrpKey | None
+
+
+async def read_former(
+    lrp: DesiredLrp, records: RecordFacts, cache: CacheRepositories, cells: Credentials | None
+) -> ReadFormer | None:
+    """Read what an LRP ran from before; None unless its rootfs names a copy in another private registry.
 
     Its source is what it ran from before its migration, else what its copy was made from; never a copy.
+
+    Args:
+        lrp: It is desired.
+        records: What can be known of it.
+        cache: How copies are named.
+        cells: The login that cells have at the private registry.
     """
-    cache = context.cache
-    former, guid = cache.former_of(source), guid_of_former(source, cache)
+    named = source_from_rootfs(lrp.rootfs)
+    if named is None or cache.covers(named):
+        return None
+    former, guid = cache.former_of(named), guid_of_copy(named, cache)
     if former is None and guid is None:
-        return observed
-    original_source = await facts.records.find_original_source(observed.process_guid)
+        return None
+    original_source = await records.find_original_source(lrp.process_guid)
     found = None
     if lrp.app_guid and guid is not None and (original_source is None or original_source.cache_guid != guid):
-        records = await facts.records.list_droplets_of_app(lrp.app_guid)
-        found = source_of_droplet(lrp, guid, records, context.pull_credentials)
+        droplets = await records.list_droplets_of_app(lrp.app_guid)
+        found = source_of_droplet(lrp, guid, droplets, cells)
         original_source = found or original_source
-    image = None if guid is None else await facts.records.find_image(guid)
+    image = None if guid is None else await records.find_image(guid)
     is_known = image is not None or (original_source is not None and original_source.cache_guid == guid)
     if former is None and not is_known:
+        return None
+    source = _true_source_of(original_source, image, cache)
+    has_key = source is not None and lrp.app_guid
+    return ReadFormer(
+        registry=named.domain,
+        is_configured=former is not None,
+        guid=guid,
+        original_source=original_source,
+        found=found,
+        image=image,
+        source=source,
+        copy_key=LrpKey(lrp.process_guid, lrp.app_guid, source) if has_key else None,
+    )
+
+
+async def observe_former_copy(
+    observed: Observed, lrp: DesiredLrp, facts: Facts, context: PassContext
+) -> Observed:
+    """Observe what an LRP ran from before, if its rootfs names a copy in another private registry."""
+    former = await read_former(lrp, facts.records, context.cache, context.pull_credentials)
+    if former is None:
         return observed
-    true_source = true_source_of(original_source, image, cache)
-    copy = KnownCopy()
-    if true_source is not None and lrp.app_guid:
-        copy = await facts.records.find_copy(LrpKey(observed.process_guid, lrp.app_guid, true_source))
-    original = _own_original(original_source, true_source)
+    true_source, guid = former.source, former.guid
+    copy = KnownCopy() if former.copy_key is None else await facts.records.find_copy(former.copy_key)
+    original = _own_original(former.original_source, true_source)
     is_of_app = original is not None or _has_staged(copy, guid)
     if original is None and true_source is not None and guid is not None and is_of_app:
         original = OriginalSource(
@@ -61,29 +113,31 @@ async def observe_former_copy(
     return replace(
         observed,
         original_source=original,
-        is_source_found=original is not None and original is found,
+        is_source_found=original is not None and original is former.found,
         binding=copy.binding,
         job=copy.job,
         image=copy.image,
         newest=copy.newest,
         former_copy=FormerCopy(
-            registry=source.domain,
-            is_configured=former is not None,
+            registry=former.registry,
+            is_configured=former.is_configured,
             source=true_source,
             credentials=None if original is None else original.credentials,
-            image=image,
+            image=former.image,
             is_of_app=is_of_app,
         ),
     )
 
 
-def guid_of_former(source: ImageReference, cache: CacheRepositories) -> CacheGuid | None:
-    """Read the GUID of a copy out of its name in another private registry; None when it has none."""
+def guid_of_copy(source: ImageReference, cache: CacheRepositories) -> CacheGuid | None:
+    """Read the GUID of a copy out of its name, in the private registry or another; None when it has none."""
+    if cache.covers(source):
+        return cache.guid_of(source)
     former = cache.former_of(source)
     return guid_like_in(source) if former is None else former.guid_of(source)
 
 
-def true_source_of(
+def _true_source_of(
     original_source: OriginalSource | None, image: CachedImage | None, cache: CacheRepositories
 ) -> ImageReference | None:
     """Return what an LRP ran from before its copy, and never a copy of ours; None when nobody knows."""

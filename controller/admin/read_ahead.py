@@ -10,6 +10,8 @@ from reconcile.facts import Coverage, Facts
 from reconcile.known_records import KnownCopy, KnownLrp, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.migrations import Migration, OriginalSource
+from reconcile.observe_former import read_former
+from reconcile.observed import Rules
 from reconcile.orders import Order
 from reconcile.records import CachedImage, LrpRecord
 from reconcile.references import CacheGuid
@@ -128,14 +130,14 @@ class HypotheticalOrder:
         return self.pins.is_pinned(app_guid)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class ReadAhead:
-    """What was read of a batch of LRPs.
+    """What was read of a batch of LRPs; what was not is read when it is asked for.
 
     Attributes:
         known: The records of each LRP that is desired or being migrated.
         lrps: Those that are desired.
-        records: Reads what is needed of few LRPs of the batch.
+        records: Reads what is needed of few LRPs of the batch, and what was not read ahead.
         stagings: None where no Cloud Controller is configured.
     """
 
@@ -146,19 +148,24 @@ class ReadAhead:
     original_sources: ListedOriginalSources
     droplets: DropletsOfApps
     records: ReadRecords
+    rules: Rules
     stagings: ReadStagings | None = None
     _records: Mapping[ProcessGuid, LrpRecord | None] = field(init=False)
     _copies: Mapping[LrpKey, KnownCopy] = field(init=False)
-    _images: Mapping[CacheGuid, CachedImage] = field(init=False)
+    _former_copies: Mapping[LrpKey, KnownCopy] | None = field(init=False, default=None)
+    _images: Mapping[CacheGuid, CachedImage | None] = field(init=False)
     _found_original_sources: Mapping[ProcessGuid, OriginalSource] | None = field(init=False, default=None)
     _found_droplets: Mapping[AppGuid, tuple[DropletRecord, ...]] | None = field(init=False, default=None)
-    _found_stagings: Mapping[AppGuid, CurrentStaging] | None = field(init=False, default=None)
+    _found_stagings: Mapping[AppGuid, CurrentStaging | None] | None = field(init=False, default=None)
     _coverage: Coverage | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._records = {key.process_guid: known.record for key, known in self.known.items()}
-        current = [known.current_copy for known in self.known.values()]
-        self._images = {image.cache_guid: image for image in current if image is not None}
+        self._images = {
+            key.cache_guid: known.current_copy
+            for key, known in self.known.items()
+            if key.cache_guid is not None
+        }
         self._copies = {replace(key, cache_guid=None): known.copy for key, known in self.known.items()}
 
     def facts(self, overrides: HypotheticalOrder, coverage: Coverage) -> Facts:
@@ -186,9 +193,25 @@ class ReadAhead:
     async def find_copy(self, key: LrpKey) -> KnownCopy:
         """Return a staging's binding, an LRP's own or its app's latest, with the copies that are known."""
         if key.staged_as:  # few come from another staging than the latest that is known
-            (known,) = await self.records.look_up([key])
-            return known.copy
-        return self._copies.get(key, KnownCopy())
+            return (await self._look_up(key)).copy
+        copy = self._copies.get(key)
+        if copy is None:
+            copy = (await self._read_former_copies()).get(key)
+        return (await self._look_up(key)).copy if copy is None else copy
+
+    async def _read_former_copies(self) -> Mapping[LrpKey, KnownCopy]:
+        """Look up, for the whole batch, what the LRPs ran from that run from copies in other registries."""
+        if self._former_copies is None:
+            cache, cells = self.rules.cache, self.rules.pull_credentials
+            former = [await read_former(lrp, self, cache, cells) for lrp in self.lrps.values()]
+            keys = [each.copy_key for each in former if each is not None and each.copy_key is not None]
+            found = await self.records.look_up(keys)
+            self._former_copies = {key: known.copy for key, known in zip(keys, found, strict=True)}
+        return self._former_copies
+
+    async def _look_up(self, key: LrpKey) -> KnownLrp:
+        (known,) = await self.records.look_up([key])
+        return known
 
     async def find_current_staging(self, app_guid: AppGuid) -> CurrentStaging | None:
         """Give the staging that an app is started from; the first question reads it for the whole batch."""
@@ -201,20 +224,27 @@ class ReadAhead:
                 if copy.binding is not None
                 and may_be_missed(key.process_guid, copy, is_current=self._coverage.is_current(copy.binding))
             }
-            self._found_stagings = await self.stagings.find_current_stagings(asked)
-        return self._found_stagings.get(app_guid)
+            found = await self.stagings.find_current_stagings(asked)
+            self._found_stagings = {each: found.get(each) for each in asked}
+        if app_guid in self._found_stagings:
+            return self._found_stagings[app_guid]
+        return (await self.stagings.find_current_stagings({app_guid})).get(app_guid)
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
-        """Return the record of a copy that an LRP of the batch runs from."""
-        return self._images.get(cache_guid)
+        """Return the record of a finished copy: of one that an LRP of the batch runs from, as read ahead."""
+        if cache_guid in self._images:
+            return self._images[cache_guid]
+        return (await self._look_up(LrpKey(ProcessGuid(""), AppGuid(""), None, cache_guid))).current_copy
 
     async def list_droplets_of_app(self, app_guid: AppGuid) -> tuple[DropletRecord, ...]:
         """Give the records of an app's droplets; the first question reads those of the whole batch."""
         if self._found_droplets is None:
-            self._found_droplets = await read_droplets(
-                self.droplets, {key.app_guid for key in self.known if key.cache_guid is not None}
-            )
-        return self._found_droplets.get(app_guid, ())
+            on_copies = {key.app_guid for key in self.known if key.cache_guid is not None}
+            found = await read_droplets(self.droplets, on_copies)
+            self._found_droplets = {each: found.get(each, ()) for each in on_copies}
+        if app_guid in self._found_droplets:
+            return self._found_droplets[app_guid]
+        return (await read_droplets(self.droplets, {app_guid})).get(app_guid, ())
 
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Give what an LRP ran from before its migration; the first question reads it for the whole batch."""

@@ -21,19 +21,15 @@ from controller.admin.read_ahead import (
     ReadMigrations,
     ReadRecords,
     ReadStagings,
-    read_droplets,
     read_open_migrations,
 )
 from reconcile.actions import Action, Skip
-from reconcile.droplet_sources import source_of_droplet
-from reconcile.droplets import DropletRecord
 from reconcile.errors import Invalid
 from reconcile.facts import Coverage, Facts, PassContext
-from reconcile.known_records import KnownLrp, LrpKey
+from reconcile.known_records import LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid, SchedulingInfo
-from reconcile.migrations import OriginalSource
 from reconcile.observe import observe
-from reconcile.observe_former import guid_of_former, true_source_of
+from reconcile.observe_former import guid_of_copy
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.plan import planned_action
@@ -270,60 +266,21 @@ class Survey:
         keys = [self._key_of(lrp) for lrp in lrps]
         known = dict(zip(keys, await self._dependencies.records.look_up(keys), strict=True))
         return ReadAhead(
-            await self._with_true_sources(known, desired),
-            desired,
-            listed.instances,
-            migrations,
-            self._dependencies.original_sources,
-            self._dependencies.droplets,
-            self._dependencies.records,
-            self._dependencies.stagings,
+            known=known,
+            lrps=desired,
+            instances=listed.instances,
+            migrations=migrations,
+            original_sources=self._dependencies.original_sources,
+            droplets=self._dependencies.droplets,
+            records=self._dependencies.records,
+            rules=self._rules,
+            stagings=self._dependencies.stagings,
         )
 
     def _key_of(self, lrp: DesiredLrp) -> LrpKey:
-        source, cache = source_from_rootfs(lrp.rootfs), self._rules.cache
-        guid = None
-        if source is not None:
-            guid = cache.guid_of(source) if cache.covers(source) else guid_of_former(source, cache)
+        source = source_from_rootfs(lrp.rootfs)
+        guid = None if source is None else guid_of_copy(source, self._rules.cache)
         return LrpKey(lrp.process_guid, lrp.app_guid, source, guid)
-
-    async def _with_true_sources(
-        self, known: Mapping[LrpKey, KnownLrp], desired: Mapping[ProcessGuid, DesiredLrp]
-    ) -> Mapping[LrpKey, KnownLrp]:
-        """Look up once more, by what they ran from before, the LRPs that run from former copies."""
-        cache = self._rules.cache
-        former = [
-            key for key in known if key.cache_guid and key.source is not None and not cache.covers(key.source)
-        ]
-        if not former:
-            return known
-        originals = await self._dependencies.original_sources.list_original_sources(
-            [key.process_guid for key in former]
-        )
-        droplets = await read_droplets(self._dependencies.droplets, {key.app_guid for key in former} - {""})
-        true_keys = dict[LrpKey, LrpKey]()
-        for key in former:
-            original = originals.get(key.process_guid)
-            if original is None or original.cache_guid != key.cache_guid:
-                original = self._source_of_droplet(key, desired, droplets) or original
-            source = true_source_of(original, known[key].current_copy, cache)
-            true_keys[key] = key if source is None else replace(key, source=source)
-        found = await self._dependencies.records.look_up(list(true_keys.values()))
-        again = dict(zip(true_keys, found, strict=True))
-        return {true_keys.get(key, key): again.get(key, each) for key, each in known.items()}
-
-    def _source_of_droplet(
-        self,
-        key: LrpKey,
-        desired: Mapping[ProcessGuid, DesiredLrp],
-        droplets: Mapping[AppGuid, Sequence[DropletRecord]],
-    ) -> OriginalSource | None:
-        """Say what an LRP was staged from whose app's droplet names its copy; None when nobody knows."""
-        lrp = desired.get(key.process_guid)
-        if lrp is None or key.cache_guid is None:
-            return None
-        records = droplets.get(key.app_guid, ())
-        return source_of_droplet(lrp, key.cache_guid, records, self._rules.pull_credentials)
 
     async def _instances(self, guids: Sequence[ProcessGuid]) -> dict[ProcessGuid, tuple[ActualLrp, ...]]:
         """List the instance rows of LRPs: of a few LRPs one by one, of many by listing the domains."""

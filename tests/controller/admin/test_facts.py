@@ -16,14 +16,16 @@ from cryptography.fernet import Fernet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.admin.read_ahead import ReadRecords
 from controller.admin.survey import LrpListing, Survey, SurveyCounts, SurveyDependencies, SurveyedLrp
 from controller.store.opening import Store
-from reconcile.actions import CacheImage, Skip
+from reconcile.actions import BeginMigration, CacheImage, Skip
 from reconcile.current_stagings import CurrentStaging
 from reconcile.decide import decide
 from reconcile.droplets import DropletGuid, DropletPhase, DropletRecord
 from reconcile.errors import Invalid
 from reconcile.facts import PassContext
+from reconcile.known_records import KnownLrp, LrpKey
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.lrps import (
     ActualLrp,
@@ -42,7 +44,7 @@ from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strateg
 from reconcile.observe import observe
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
-from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy
+from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy, UnseenStagings
 from reconcile.reasons import Reason
 from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, LrpRecord
 from reconcile.references import (
@@ -61,8 +63,11 @@ from tests.stores import open_store
 NOW = 1_800_000_000.0
 FORMER = CacheRepositories("former.example:8080")
 CACHE = CacheRepositories("cache.example:8080", former=(FORMER,))
+GONE = CacheRepositories("gone.example:8080")
+"""A private registry of the past that the config does not name any more."""
 CONTENTS = (Digest("sha256", "1" * 64), Digest("sha256", "2" * 64))
 LOGIN = Credentials("robot", Secret("pw"))
+CELLS = Credentials("cell", Secret("pw"))
 SOURCES = ("docker://registry.example/team/web#1", "docker://registry.example/team/web#2")
 ROOTFSES = (
     *SOURCES,
@@ -73,10 +78,15 @@ ROOTFSES = (
     "cache-0",
     "cache-1",
     "former-0",
+    "gone-0",
     "preloaded:cflinuxfs4",
     "docker://registry.example/Team/Web#1",
+    "docker://other.example/team/3f2b8c1e-7a4d-4e6b-9c0f-1a2b3c4d5e6f#latest",
 )
-"""What LRPs are desired from; `cache-0` and `cache-1` are copies of the contents, `former-0` was one."""
+"""What LRPs are desired from: `cache-0` and `cache-1` are copies of the contents, `former-0` and `gone-0` were.
+
+The last is no copy, though its name has a GUID in it as copies have.
+"""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -115,6 +125,8 @@ class Before:
     rootfs: str
     needs_credentials: bool
     has_credentials: bool
+    content: int = 0
+    """Of the copy that the LRP was migrated to."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +184,19 @@ class World:
     is_restoring: bool
     process_age: float
     ask: Ask | None
+    stores_logins: bool | None = None
+    pulls: "Pulls | None" = None
+    """Whether cells pull copies with the logins of sources; None where no droplet names a copy."""
+
+
+@dataclass(frozen=True)
+class Pulls:
+    """Whether cells pull copies with the login of a source."""
+
+    usernames: frozenset[str]
+
+    def why_not(self, placement_tags: frozenset[str], username: str) -> str | None:
+        return None if not placement_tags and username in self.usernames else "not checked"
 
 
 def instance_rows(guid: ProcessGuid, domain: str) -> st.SearchStrategy[tuple[ActualLrp, ...]]:
@@ -211,7 +236,7 @@ def app(draw: st.DrawFn, number: int) -> App:
         rootfs=draw(st.sampled_from(ROOTFSES)),
         domain=domain,
         instances=draw(st.integers(0, 2)),
-        credentials=draw(st.sampled_from([None, LOGIN])),
+        credentials=draw(st.sampled_from([None, LOGIN, CELLS])),
         signal=draw(st.sampled_from([None, None, None, "true", "false"])),
         rows=draw(instance_rows(guid, domain)),
         stale=draw(st.sampled_from([frozenset[str](), frozenset[str](), frozenset({"old"})])),
@@ -245,9 +270,10 @@ def app(draw: st.DrawFn, number: int) -> App:
             st.none()
             | st.builds(
                 Before,
-                rootfs=st.sampled_from(SOURCES),
+                rootfs=st.sampled_from([*SOURCES, *SOURCES, "former-0"]),
                 needs_credentials=st.booleans(),
                 has_credentials=st.booleans(),
+                content=st.integers(0, 1),
             )
         ),
         migration=draw(
@@ -278,6 +304,8 @@ def worlds(draw: st.DrawFn) -> World:
         domains=frozenset({"cf-apps"}),
         running=RunningPolicy(draw(st.sampled_from([*MigrateRunning, MigrateRunning.BRIDGE]))),
         may_bridge=draw(st.booleans()),
+        pull_credentials=draw(st.sampled_from([None, CELLS, LOGIN])),
+        unseen_stagings=draw(st.sampled_from([*UnseenStagings, UnseenStagings.CURRENT])),
     )
     ask = st.builds(
         Ask,
@@ -297,6 +325,8 @@ def worlds(draw: st.DrawFn) -> World:
         is_restoring=draw(st.sampled_from([False, False, True])),
         process_age=draw(st.sampled_from([0.0, 1000.0])),
         ask=draw(st.none() | ask),
+        stores_logins=draw(st.sampled_from([None, False, True])),
+        pulls=draw(st.sampled_from([None, Pulls(frozenset()), Pulls(frozenset({LOGIN.username}))])),
     )
 
 
@@ -362,6 +392,18 @@ class Bbs:
 
 
 @dataclass
+class CountedRecords:
+    """The records of LRPs, read for many at once and counted."""
+
+    records: ReadRecords
+    requests: int = 0
+
+    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
+        self.requests += 1
+        return await self.records.look_up(keys)
+
+
+@dataclass
 class Scene:
     """A world as the ports of passes and plans show it."""
 
@@ -373,6 +415,9 @@ class Scene:
     """Requesters of the bindings that no later staging can have been missed for."""
     stagings: dict[AppGuid, CurrentStaging] = field(default_factory=dict)
     """What Cloud Controller says."""
+
+    records: ReadRecords | None = None
+    """Where plans read what is known of LRPs; None for the store."""
 
     is_durable = True
     max_in_flight = None
@@ -427,6 +472,10 @@ class Scene:
             cache=CACHE,
             stale=self.stale(process_guid),
             is_restoring=self.is_restoring,
+            unseen_stagings=self.world.rules.unseen_stagings,
+            stores_logins=self.world.stores_logins,
+            pull_credentials=self.world.rules.pull_credentials,
+            droplet_pulls=self.world.pulls,
         )
 
     @property
@@ -434,7 +483,7 @@ class Scene:
         return Survey(
             SurveyDependencies(
                 bbs=self.bbs,
-                records=self.store.records,
+                records=self.records or self.store.records,
                 journal=self.store.journal,
                 original_sources=self.store.original_sources,
                 droplets=self.store.droplets,
@@ -539,9 +588,8 @@ class Saving:
 
     def _rootfs(self, name: str) -> Rootfs:
         kind, _, number = name.partition("-")
-        if kind == "former":
-            return FORMER.rootfs(self._cache_guids[int(number)])
-        return CACHE.rootfs(self._cache_guids[int(number)]) if kind == "cache" else Rootfs(name)
+        repositories = {"cache": CACHE, "former": FORMER, "gone": GONE}.get(kind)
+        return Rootfs(name) if repositories is None else repositories.rootfs(self._cache_guids[int(number)])
 
     async def _save_app(self, each: App) -> None:
         bbs, lrp = self._scene.bbs, lrp_of(each, self._rootfs(each.rootfs))
@@ -558,7 +606,7 @@ class Saving:
             rootfs = self._rootfs(each.before.rootfs)
             needs_login = each.before.needs_credentials
             await self._store.original_sources.save_original_source(
-                OriginalSource(each.guid, self._cache_guids[0], rootfs, needs_login, login)
+                OriginalSource(each.guid, self._cache_guids[each.before.content], rootfs, needs_login, login)
             )
         if each.droplet is not None:
             await self._store.droplets.save_droplet(self._droplet(each, each.droplet))
@@ -743,6 +791,52 @@ APP = App(
 )
 RULES = Rules(Policy(), CACHE, frozenset({"cf-apps"}))
 QUIET = World((APP,), RULES, frozenset(), is_paused=False, is_restoring=False, process_age=0.0, ask=None)
+
+
+FOREIGN = ROOTFSES[-1]
+STAGED = KnownImage(
+    JobState.CACHED,
+    content=0,
+    is_image_kept=True,
+    needs_verification=False,
+    age=1.0,
+    staged_at=1,
+    is_current=True,
+    opted_in=False,
+)
+
+
+async def test_an_image_named_like_a_copy_is_planned_by_its_own_name() -> None:
+    """What the LRP ran from before another copy says nothing about this image."""
+    before = Before(SOURCES[0], needs_credentials=False, has_credentials=False)
+    app = replace(APP, rootfs=FOREIGN, image=STAGED, before=before)
+    async with open_store("sqlite://", journal_key=Fernet.generate_key(), run_id="run-1") as store:
+        scene = Scene(replace(QUIET, apps=(app,)), store)
+        await Saving(scene).save()
+
+        planned = await scene.planned(await scene.survey.list_all())
+
+        await check(scene)
+    action = planned[app.guid].action
+    assert isinstance(action, BeginMigration)
+    assert action.reason is Reason.RUNS_FROM_SOURCE
+
+
+async def test_a_thousand_lrps_on_copies_of_a_former_registry_cost_as_few_requests() -> None:
+    before = Before(SOURCES[0], needs_credentials=False, has_credentials=False)
+    apps = tuple(
+        replace(APP, guid=ProcessGuid(f"p-{number:04}"), rootfs="former-0", before=before)
+        for number in range(1000)
+    )
+    async with open_store("sqlite://", journal_key=Fernet.generate_key(), run_id="run-1") as store:
+        scene = Scene(replace(QUIET, apps=apps), store)
+        await Saving(scene).save()
+        scene.records = records = CountedRecords(store.records)
+
+        planned = await scene.planned(await scene.survey.list_all())
+
+    assert len(planned) == 1000
+    assert records.requests <= 10
 
 
 async def test_a_thousand_lrps_cost_some_ten_requests() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reconcile.droplets import Droplet, DropletGuid, DropletRecord, PackageGuid
-from reconcile.errors import Unavailable
+from reconcile.errors import ErrorCode, Unavailable
 from reconcile.lrps import AppGuid
 from reconcile.references import CacheRepositories
 from reconcile.usage import host_of_registry
@@ -124,7 +124,7 @@ class DropletUses:
                         )
         except TimeoutError:
             detail = f"droplets were not listed to the end within {LIST_WITHIN:g} s"
-            raise Unavailable("capi", "timeout", detail) from None
+            raise Unavailable("cloud-controller", ErrorCode.TIMEOUT, detail) from None
         self._listed = begun, tuple(found)
         return self._listed[1]
 

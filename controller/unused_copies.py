@@ -204,7 +204,7 @@ class UnusedCopies:
                 survey.see_droplet(named.droplet_guid, named.image)
         except DockerCacheError as error:
             detail = f"a droplet may name it, and Cloud Controller does not list them: {error}"
-            problem = Invalid("capi", "droplets-unknown", detail)
+            problem = Invalid("cloud-controller", "droplets-unknown", detail)
         return survey.usage(self._process.clock(), grace=self._grace, problem=problem)
 
     async def confirm(self, images: Sequence[CachedImage]) -> Usage:
@@ -277,7 +277,9 @@ def _problem_of(scan: UsageScan, other_store: str, *, has_unreadable_rows: bool)
     if has_unreadable_rows:
         return Invalid("admin", "journal-unreadable", "an open migration that cannot be read may use it")
     if scan.skipped:
-        return Invalid("bbs", "unreadable-lrps", f"{scan.skipped} LRPs cannot be read: any may use it")
+        return Invalid(
+            "bbs", ErrorCode.UNREADABLE_LRPS, f"{scan.skipped} LRPs cannot be read: any may use it"
+        )
     if not scan.received:
         return Invalid(
             "bbs",

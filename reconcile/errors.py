@@ -37,9 +37,12 @@ class ErrorCode(StrEnum):
     UNREADABLE_FILE = "unreadable-file"
 
     # BBS
+    BBS_CERTIFICATE_REFUSED = "CertificateRefused"
+    BBS_TIMEOUT = "Timeout"
     CONNECTION_FAILED = "ConnectionFailed"
     OTHER_STORE_ACTIVE = "other-store-active"
     """A daemon with another store works on the same BBS."""
+    UNREADABLE_LRPS = "unreadable-lrps"
 
     # Cloud Controller and UAA
     BAD_ANSWER = "bad-answer"
@@ -55,6 +58,8 @@ class ErrorCode(StrEnum):
     CLOUD_CONTROLLER_REFUSED = "cloud-controller-refused"
     CLOUD_CONTROLLER_SCOPE_MISSING = "cloud-controller-scope-missing"
     CLOUD_CONTROLLER_TOKEN_REFUSED = "cloud-controller-token-refused"  # noqa: S105 - a code
+    NOT_ASKED = "not-asked"
+    """A plan has asked for as many single resources as it may."""
     UAA_CLIENT_REFUSED = "uaa-client-refused"
 
     # Registries
@@ -69,11 +74,17 @@ class ErrorCode(StrEnum):
     """The body ended before its last byte."""
     DIGEST_MISMATCH = "digest-mismatch"
     DISK_FULL = "disk-full"
+    FEW_PULLS_LEFT = "few-pulls-left"
+    """The host counts pulls, and hardly any is left for now."""
+    LIMITED = "limited"
+    """The host was not even asked, since it has refused requests as too many."""
     NO_TLS = "no-tls"
     NO_ECR_EXCHANGE = "no-ecr-exchange"
     """The login is an AWS access key, and nothing is installed that exchanges it."""
     NOT_REPAIRED = "not-repaired"
     """The private registry keeps bytes that are wrong although the right ones were sent again."""
+    NOT_VERIFIED = "not-verified"
+    """What was stored does not read back as it was sent."""
     ORIGIN_REFUSED = "origin-refused"
     """The registry leads to another registry of the config, which a session of its own alone may ask."""
     OUT_OF_RESOURCES = "out-of-resources"
@@ -90,22 +101,38 @@ class ErrorCode(StrEnum):
     TIMEOUT = "timeout"
     TOKEN_EXPIRED = "token-expired"  # noqa: S105 - a code
     TOO_SLOW = "too-slow"
+    UNAVAILABLE = "unavailable"
+    """The host was not even asked, since it wants to be left alone."""
     UNKNOWN_HOST = "unknown-host"
     UPLOAD_FAILED = "upload-failed"
 
     # Images
     CANNOT_RUN_ON_CELLS = "cannot-run-on-cells"
     """Cells refuse it, wherever they pull it from."""
+    IMAGE_TOO_LARGE = "image-too-large"
+    INDEX_TOO_LARGE = "index-too-large"
+    MANIFEST_TOO_LARGE = "manifest-too-large"
+    TOO_MANY_LAYERS = "too-many-layers"
+
+    # Docker daemon
+    DAEMON_CERTIFICATE_REFUSED = "certificate-refused"
+    """It does not accept the certificate of a registry."""
+    DAEMON_DISK_FULL = "daemon-disk-full"
 
     # Registries, as the OCI distribution specification names them
+    BLOB_UNKNOWN = "BLOB_UNKNOWN"
     BLOB_UPLOAD_INVALID = "BLOB_UPLOAD_INVALID"
     BLOB_UPLOAD_UNKNOWN = "BLOB_UPLOAD_UNKNOWN"
+    DENIED = "DENIED"
     DIGEST_INVALID = "DIGEST_INVALID"
     MANIFEST_BLOB_UNKNOWN = "MANIFEST_BLOB_UNKNOWN"
     MANIFEST_INVALID = "MANIFEST_INVALID"
+    MANIFEST_UNKNOWN = "MANIFEST_UNKNOWN"
+    NAME_UNKNOWN = "NAME_UNKNOWN"
     RANGE_INVALID = "RANGE_INVALID"
     SIZE_INVALID = "SIZE_INVALID"
     TOO_MANY_REQUESTS = "TOOMANYREQUESTS"
+    UNAUTHORIZED = "UNAUTHORIZED"
     UNSUPPORTED = "UNSUPPORTED"
 
     # Leadership
@@ -123,6 +150,7 @@ class ErrorCode(StrEnum):
     # Cache jobs
     ASKED_IN_TURN = "asked-in-turn"
     """It waits, since others come first: it only asks whether a tag has moved."""
+    NOT_WANTED = "not-wanted"
     GAVE_UP = "gave-up"
     """Somebody did not answer in any attempt."""
     CREDENTIALS_LOST = "credentials-lost"
@@ -140,8 +168,8 @@ class DockerCacheError(Exception):
     """A call to another system failed.
 
     Attributes:
-        system: "bbs", "cloud-controller", "uaa", "registry", "docker", "image", "store", "config" or
-            "leadership".
+        system: "bbs", "cloud-controller", "uaa", "locket", "loggregator", "registry", "docker" or "store"; or
+            "admin", "cacher", "config", "image", "leadership" or "plan", of what this program found itself.
         code: That system's own code, such as "MANIFEST_UNKNOWN"; an `ErrorCode` where code compares it.
         detail: One line for an operator, of at most 1024 characters; never holds credentials.
         moved: Bytes that were moved for a copy before it failed.

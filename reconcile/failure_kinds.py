@@ -43,7 +43,7 @@ class FailureKind(StrEnum):
     NO_TLS = "no-tls", "the other side does not speak TLS"
     TOO_SLOW = "too-slow", "a registry sends less than `min_bytes_per_second`"
     CUT = "cut", "what was sent ended before its last byte"
-    DISK_FULL = "disk-full", "the registry's disk is full"
+    DISK_FULL = "disk-full", "the disk of the registry, or of the Docker daemon, is full"
     QUOTA_EXCEEDED = "quota-exceeded", "the registry's storage quota is used up"
     READ_ONLY = "read-only", "the registry is read-only"
     STORAGE_FAILED = "storage-failed", "the registry cannot write its files"
@@ -85,15 +85,19 @@ _WITH_CODES = frozenset(FailureKind) - {
 _BY_CODE: Mapping[str, FailureKind] = {
     **{kind.value: kind for kind in _WITH_CODES},
     ErrorCode.CONNECTION_FAILED: FailureKind.CONNECTION,
+    ErrorCode.BBS_TIMEOUT: FailureKind.TIMEOUT,
+    ErrorCode.BBS_CERTIFICATE_REFUSED: FailureKind.CERTIFICATE,
+    ErrorCode.DAEMON_CERTIFICATE_REFUSED: FailureKind.CERTIFICATE,
+    ErrorCode.DAEMON_DISK_FULL: FailureKind.DISK_FULL,
     ErrorCode.BAD_CREDENTIALS: FailureKind.DENIED,
-    "UNAUTHORIZED": FailureKind.DENIED,
-    "DENIED": FailureKind.DENIED,
-    "MANIFEST_UNKNOWN": FailureKind.NOT_FOUND,
-    "NAME_UNKNOWN": FailureKind.NOT_FOUND,
-    "BLOB_UNKNOWN": FailureKind.NOT_FOUND,
+    ErrorCode.UNAUTHORIZED: FailureKind.DENIED,
+    ErrorCode.DENIED: FailureKind.DENIED,
+    ErrorCode.MANIFEST_UNKNOWN: FailureKind.NOT_FOUND,
+    ErrorCode.NAME_UNKNOWN: FailureKind.NOT_FOUND,
+    ErrorCode.BLOB_UNKNOWN: FailureKind.NOT_FOUND,
     ErrorCode.TOO_MANY_REQUESTS: FailureKind.RATE_LIMITED,
-    "limited": FailureKind.RATE_LIMITED,
-    "few-pulls-left": FailureKind.RATE_LIMITED,
+    ErrorCode.LIMITED: FailureKind.RATE_LIMITED,
+    ErrorCode.FEW_PULLS_LEFT: FailureKind.RATE_LIMITED,
     ErrorCode.ORIGIN_REFUSED: FailureKind.ADDRESS_REFUSED,
     ErrorCode.REALM_REFUSED: FailureKind.ADDRESS_REFUSED,
     ErrorCode.REDIRECT_REFUSED: FailureKind.ADDRESS_REFUSED,
@@ -105,10 +109,10 @@ _BY_CODE: Mapping[str, FailureKind] = {
     ErrorCode.MANIFEST_INVALID: FailureKind.BAD_CONTENT,
     ErrorCode.MANIFEST_BLOB_UNKNOWN: FailureKind.BAD_CONTENT,
     ErrorCode.SIZE_INVALID: FailureKind.BAD_CONTENT,
-    "not-verified": FailureKind.BAD_CONTENT,
-    "image-too-large": FailureKind.TOO_LARGE,
-    "index-too-large": FailureKind.TOO_LARGE,
-    "too-many-layers": FailureKind.TOO_LARGE,
+    ErrorCode.NOT_VERIFIED: FailureKind.BAD_CONTENT,
+    ErrorCode.IMAGE_TOO_LARGE: FailureKind.TOO_LARGE,
+    ErrorCode.INDEX_TOO_LARGE: FailureKind.TOO_LARGE,
+    ErrorCode.TOO_MANY_LAYERS: FailureKind.TOO_LARGE,
 }
 
 _BY_CLASS: tuple[tuple[type[DockerCacheError], FailureKind], ...] = (

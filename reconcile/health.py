@@ -84,7 +84,7 @@ _FAULTS: Mapping[str, Fault] = {
     ErrorCode.UNKNOWN_HOST: Fault.UNKNOWN_HOST,
     ErrorCode.CONNECTION: Fault.NO_ANSWER,
     ErrorCode.TIMEOUT: Fault.NO_ANSWER,
-    "unavailable": Fault.UNAVAILABLE,  # it was not even asked, since it wants to be left alone
+    ErrorCode.UNAVAILABLE: Fault.UNAVAILABLE,  # it was not even asked, since it wants to be left alone
 }
 _NO_FAULT = frozenset(
     {

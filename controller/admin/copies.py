@@ -9,7 +9,7 @@ from typing import Protocol
 
 from controller.admin.naming import ImageNames
 from controller.verifier import CopyReader
-from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
+from reconcile.errors import Conflict, DockerCacheError, ErrorCode, Invalid, NotFound, Unavailable
 from reconcile.eviction import EvictionDecision, EvictionVerdict
 from reconcile.lrps import ProcessGuid
 from reconcile.records import CachedImage, CacheJob, CopyCheck, JobId, JobState
@@ -218,7 +218,7 @@ class Copies:
             Invalid: `unreadable-lrps`: an LRP that cannot be read may use a copy.
         """
         usage = await self._usage.look(images)
-        if usage.problem is not None and usage.problem.code == "unreadable-lrps":
+        if usage.problem is not None and usage.problem.code == ErrorCode.UNREADABLE_LRPS:
             raise usage.problem
         return [sorted(usage.lrps_of(image.cache_guid)) for image in images]
 

@@ -90,9 +90,9 @@ def error_from_exception(error: Exception, *, call: str) -> DockerCacheError:
     if was_not_sent and not is_refused:
         return Unavailable(SYSTEM, ErrorCode.CONNECTION_FAILED, detail, may_have_happened=False)
     if isinstance(error, TimeoutError | httpx.TimeoutException):
-        return Unavailable(SYSTEM, "Timeout", detail)
+        return Unavailable(SYSTEM, ErrorCode.BBS_TIMEOUT, detail)
     if is_refused:
-        return Denied(SYSTEM, "CertificateRefused", detail)
+        return Denied(SYSTEM, ErrorCode.BBS_CERTIFICATE_REFUSED, detail)
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
         return Invalid(SYSTEM, "InvalidRequest", detail)
     return Unavailable(SYSTEM, ErrorCode.CONNECTION_FAILED, detail)

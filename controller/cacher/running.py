@@ -190,7 +190,7 @@ class JobRunner:
         bindings = await self._bindings.list_bindings(job.job_id)
         guid = next(filter(None, (repaired_by(each.requester) for each in bindings)), None)
         if guid is None:
-            raise NotFound("store", "not-wanted", "nobody wants this repair any more")
+            raise NotFound("store", ErrorCode.NOT_WANTED, "nobody wants this repair any more")
         return await self._copies.repair_image(job, guid)
 
     async def _report_cached(

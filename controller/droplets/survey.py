@@ -32,7 +32,7 @@ from reconcile.droplets import (
     Package,
     PackageGuid,
 )
-from reconcile.errors import Unavailable
+from reconcile.errors import ErrorCode, Unavailable
 from reconcile.lrps import AppGuid
 from reconcile.migrations import Goal
 from reconcile.reasons import Reason
@@ -46,8 +46,6 @@ MOST_APPS_ASKED = 500
 
 MOST_READS = 200
 """Single resources that a plan reads; droplets that would need more are named as not asked for."""
-
-NOT_ASKED = "not-asked"
 
 
 class SurveyedCloudController(CloudControllerApi, Protocol):
@@ -220,7 +218,7 @@ class _Looking:
         try:
             observed = await self.observer.observe(droplet.guid, self.api, listed=droplet)
         except Unavailable as error:
-            if error.code != NOT_ASKED:
+            if error.code != ErrorCode.NOT_ASKED:
                 raise
             return Leave(Reason.CHECK_FAILED, error.detail), None
         finally:
@@ -248,7 +246,7 @@ class _FewReads:
     def _count(self) -> None:
         if not self.left:
             detail = f"a plan asks Cloud Controller for {MOST_READS} single resources at most"
-            raise Unavailable("capi", NOT_ASKED, detail, may_have_happened=False)
+            raise Unavailable("cloud-controller", ErrorCode.NOT_ASKED, detail, may_have_happened=False)
         self.left -= 1
 
     async def find_build(self, guid: BuildGuid) -> Build | None:

@@ -363,7 +363,7 @@ class BlobTransfer:
                 self._target.session.pause(attempt)
         raise Unavailable(
             "registry",
-            "not-verified",
+            ErrorCode.NOT_VERIFIED,
             f"{self._target.session.subject(str(blob.digest))} is not in the registry after its upload",
         )
 

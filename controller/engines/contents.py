@@ -171,7 +171,9 @@ def read_contents(
         _check_layers(document, source, limits)
         held += len(document.raw)
         if held > _MOST_DOCUMENT_BYTES:
-            raise Invalid("registry", "index-too-large", f"{subject}: its manifests are too large in all")
+            raise Invalid(
+                "registry", ErrorCode.INDEX_TOO_LARGE, f"{subject}: its manifests are too large in all"
+            )
         return document
 
     while level:
@@ -184,13 +186,13 @@ def read_contents(
             blobs.update((blob.digest, blob) for blob in own)
         deepest -= 1
         if level and (deepest < 0 or len(documents) + len(level) > _MOST_DOCUMENTS):
-            raise Invalid("registry", "index-too-large", f"{subject}: nested too deeply")
+            raise Invalid("registry", ErrorCode.INDEX_TOO_LARGE, f"{subject}: nested too deeply")
     contents = CopyContents(_children_first(documents, digest), tuple(blobs.values()))
     size = sum(blob.size for blob in contents.blobs)
     if size > limits.max_image_bytes:
         raise Invalid(
             "registry",
-            "image-too-large",
+            ErrorCode.IMAGE_TOO_LARGE,
             f"{subject}: {size} bytes are more than {limits.max_image_bytes}",
         )
     return contents
@@ -209,7 +211,7 @@ def _check_layers(manifest: Document, source: Repository, limits: CopyLimits) ->
     if isinstance(manifest, Manifest) and len(manifest.layers) > limits.max_layers:
         raise Invalid(
             "registry",
-            "too-many-layers",
+            ErrorCode.TOO_MANY_LAYERS,
             f"{source.image.repository}@{manifest.digest}: {len(manifest.layers)} layers, "
             f"at most {limits.max_layers} are allowed",
         )

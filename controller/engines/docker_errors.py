@@ -6,7 +6,7 @@ most failures are reported as text inside a stream that started with status 200.
 Source: texts seen on daemon 20.10, and moby's distribution package.
 """
 
-from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.foreign_text import clean
 
 SECONDS_TO_FREE_SPACE = 300.0
@@ -14,7 +14,7 @@ SECONDS_TO_FREE_SPACE = 300.0
 # The first text that the message contains decides.
 _KINDS: tuple[tuple[tuple[str, ...], type[DockerCacheError], str], ...] = (
     (("toomanyrequests", "too many requests", "429"), RateLimited, "rate-limited"),
-    (("x509",), Denied, "certificate-refused"),
+    (("x509",), Denied, ErrorCode.DAEMON_CERTIFICATE_REFUSED),
     (("permission denied",), Unavailable, "daemon-error"),
     (
         ("unauthorized", "authentication required", "no basic auth", "denied", "insufficient_scope"),
@@ -68,7 +68,7 @@ def error_from_text(
     detail = f"{attempted}: {clean(text, secrets) or f'status {code}'}"
     if is_disk_full(text):
         detail = f"{attempted}: the daemon's disk is full, free space on it: {clean(text, secrets)}"
-        return Unavailable("docker", "daemon-disk-full", detail, retry_after=SECONDS_TO_FREE_SPACE)
+        return Unavailable("docker", ErrorCode.DAEMON_DISK_FULL, detail, retry_after=SECONDS_TO_FREE_SPACE)
     lower = text.lower()
     for texts, kind, name in _KINDS:
         if any(each in lower for each in texts):

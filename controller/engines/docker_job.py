@@ -26,7 +26,7 @@ from controller.registry.oci.repository import Repository
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_parallel
 from reconcile.copying_ports import CopiedImage, ResolvedImage
-from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, Unavailable
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound, Unavailable
 from reconcile.lrps import Credentials
 from reconcile.references import CacheRepositories, Digest, ImageReference
 
@@ -177,11 +177,15 @@ class DockerJob:
             manifest = self._private.fetch_manifest(str(digest))
             tagged = self._private.head_manifest(self._private.image.tag_or_digest).digest
         except NotFound as error:
-            raise Unavailable("registry", "not-verified", f"{subject} is not there after its push") from error
+            raise Unavailable(
+                "registry", ErrorCode.NOT_VERIFIED, f"{subject} is not there after its push"
+            ) from error
         if not isinstance(manifest, Manifest) or manifest.config.digest != source.config.digest:
             raise Invalid("docker", "image-changed", f"{subject} is not the image {source.config.digest}")
         if tagged not in {digest, None}:
-            raise Unavailable("registry", "not-verified", f"{self._private.image} is {tagged}, not {digest}")
+            raise Unavailable(
+                "registry", ErrorCode.NOT_VERIFIED, f"{self._private.image} is {tagged}, not {digest}"
+            )
         blobs = manifest.blobs()
         in_parallel(
             lambda blob: _check(self._private, blob),
@@ -203,7 +207,7 @@ def _check(private: Repository, blob: Descriptor) -> None:
     if why:
         raise Unavailable(
             "registry",
-            "not-verified",
+            ErrorCode.NOT_VERIFIED,
             f"{private.image.repository}@{blob.digest} {why} after its push",
         )
 

@@ -37,8 +37,8 @@ def check_blob(repository: Repository, blob: Descriptor, buffer: memoryview) -> 
             for _ in reader.pieces():
                 pass
     except (Invalid, NotFound) as error:
-        raise Invalid(error.system, "not-verified", f"{error.code}: {error.detail}") from error
+        raise Invalid(error.system, ErrorCode.NOT_VERIFIED, f"{error.code}: {error.detail}") from error
     except Unavailable as error:
         if error.code != ErrorCode.CUT or not why_not_readable(repository, blob):
             raise
-        raise Invalid(error.system, "not-verified", f"{error.code}: {error.detail}") from error
+        raise Invalid(error.system, ErrorCode.NOT_VERIFIED, f"{error.code}: {error.detail}") from error

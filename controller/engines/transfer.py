@@ -13,7 +13,7 @@ from controller.registry.oci.manifests import Descriptor, Document, Manifest
 from controller.registry.oci.results import BlobsMissing
 from controller.threads import in_parallel
 from reconcile.copying_ports import CopiedImage, TargetState
-from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, Unavailable, Verdict
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound, Unavailable, Verdict
 from reconcile.references import Digest
 
 _MOST_PUTS = 3
@@ -189,9 +189,11 @@ class Transfer:
                     self._target.session.pause(attempt)
                 continue
             if found.raw != document.raw:
-                raise Invalid("registry", "not-verified", f"{subject} differs")
+                raise Invalid("registry", ErrorCode.NOT_VERIFIED, f"{subject} differs")
             return
-        raise Unavailable("registry", "not-verified", f"{subject} is not in the registry after its upload")
+        raise Unavailable(
+            "registry", ErrorCode.NOT_VERIFIED, f"{subject} is not in the registry after its upload"
+        )
 
 
 def _distinct(blobs: Iterable[Descriptor]) -> list[Descriptor]:

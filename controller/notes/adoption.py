@@ -17,7 +17,7 @@ from controller.notes.dependencies import AdoptedCopy, AdoptionDependencies, Ado
 from controller.notes.droplet_sources import AppSource
 from reconcile.bridges import is_bridge
 from reconcile.canary import LRP_IMAGE, TASK_IMAGE
-from reconcile.errors import Conflict, DockerCacheError, Invalid
+from reconcile.errors import Conflict, DockerCacheError, ErrorCode, Invalid
 from reconcile.hosts import DOCKER_HUB
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import OriginalSource
@@ -89,7 +89,7 @@ class Adoption:
             if unreadable:
                 raise Invalid(
                     "bbs",
-                    "unreadable-lrps",
+                    ErrorCode.UNREADABLE_LRPS,
                     f"{unreadable} LRPs cannot be read: what they run from is not known",
                 )
 

@@ -7,7 +7,7 @@ dev.mysql.com/doc/mysql-errors/8.0/en; mariadb.com/kb/en/mariadb-error-code-refe
 import re
 import sqlite3
 
-from reconcile.errors import Conflict, DockerCacheError, Invalid, Unavailable
+from reconcile.errors import Conflict, DockerCacheError, ErrorCode, Invalid, Unavailable
 from reconcile.foreign_text import one_line
 
 _TEMPORARY = {
@@ -74,9 +74,6 @@ _MYSQL = {
 }
 """Codes of MySQL and MariaDB after which the same may succeed later, beside those of the connection."""
 
-_LOST = "connection"
-"""The code of a connection to PostgreSQL on which nothing is heard."""
-
 _MYSQL_CONNECTION = range(2000, 3000)
 _MYSQL_STORAGE = 1030
 _MYSQL_DUPLICATE = 1062
@@ -109,7 +106,7 @@ def _postgresql_error(error: BaseException, name: str) -> DockerCacheError:
         kinds = {each.__name__ for each in type(error).__mro__}
         is_lost = not kinds.isdisjoint({"OperationalError", "InterfaceError"})
         kind = Unavailable if is_lost else Invalid
-        return kind("store", _LOST if is_lost else type(error).__name__, f"{name}: {text}")
+        return kind("store", ErrorCode.CONNECTION if is_lost else type(error).__name__, f"{name}: {text}")
     for known, advice in _POSTGRESQL.items():
         if code.startswith(known):
             return Unavailable("store", code, f"{name} {advice}: {text}")
@@ -131,7 +128,9 @@ def _mysql_error(error: BaseException, name: str) -> DockerCacheError:
 
 def is_lost_connection(error: DockerCacheError) -> bool:
     """Whether an error that was mapped says that nothing is heard of the server."""
-    return error.code == _LOST or (error.code.isdecimal() and int(error.code) in _MYSQL_CONNECTION)
+    return error.code == ErrorCode.CONNECTION or (
+        error.code.isdecimal() and int(error.code) in _MYSQL_CONNECTION
+    )
 
 
 def is_duplicate(error: BaseException | None) -> bool:

@@ -171,10 +171,10 @@ async def test_an_answer_is_good_for_some_seconds() -> None:
 @pytest.mark.parametrize(
     ("problem", "pause"),
     [
-        (Unavailable("capi", "timeout", "x"), NOT_AGAIN_FOR),
-        (Unavailable("capi", "CF-RateLimitExceeded", "x", retry_after=120.0), 120.0),
-        (Denied("capi", "cloud-controller-scope-missing", "x"), NEVER_AGAIN_FOR),
-        (Invalid("capi", "bad-answer", "x"), NOT_AGAIN_FOR),
+        (Unavailable("cloud-controller", "timeout", "x"), NOT_AGAIN_FOR),
+        (Unavailable("cloud-controller", "CF-RateLimitExceeded", "x", retry_after=120.0), 120.0),
+        (Denied("cloud-controller", "cloud-controller-scope-missing", "x"), NEVER_AGAIN_FOR),
+        (Invalid("cloud-controller", "bad-answer", "x"), NOT_AGAIN_FOR),
     ],
 )
 async def test_while_it_does_not_answer_no_app_is_asked_for(problem: Exception, pause: float) -> None:

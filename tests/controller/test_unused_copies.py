@@ -442,7 +442,10 @@ class TestDroplets:
 
     @pytest.mark.parametrize(
         "problem",
-        [Unavailable("capi", "timeout", "x"), Denied("capi", "cloud-controller-scope-missing", "x")],
+        [
+            Unavailable("cloud-controller", "timeout", "x"),
+            Denied("capi", "cloud-controller-scope-missing", "x"),
+        ],
     )
     async def test_while_droplets_cannot_be_listed_no_copy_is_known_to_be_unused(
         self, bench: Bench, problem: Exception
@@ -461,7 +464,9 @@ class TestDroplets:
     async def test_a_listing_that_begins_names_what_it_has_named_even_when_it_fails_then(
         self, bench: Bench
     ) -> None:
-        bench.api = Api({"d-2": str(CACHE.image(bench.guid))}, problem=Unavailable("capi", "timeout", "x"))
+        bench.api = Api(
+            {"d-2": str(CACHE.image(bench.guid))}, problem=Unavailable("cloud-controller", "timeout", "x")
+        )
         bench.__post_init__()
 
         assert (await bench.decide()).verdict is UNKNOWN

@@ -64,11 +64,11 @@ class Api(StrEnum):
 
 
 ERRORS: dict[Api, DockerCacheError] = {
-    Api.IS_DOWN: Unavailable("capi", "connection", "refused", may_have_happened=False),
-    Api.LOSES_ANSWER: Unavailable("capi", "timeout", "no answer"),
-    Api.IS_LATE: Unavailable("capi", "timeout", "no answer"),
-    Api.DENIES: Denied("capi", "cloud-controller-scope-missing", "403"),
-    Api.REFUSES: Invalid("capi", "cloud-controller-refused", "422"),
+    Api.IS_DOWN: Unavailable("cloud-controller", "connection", "refused", may_have_happened=False),
+    Api.LOSES_ANSWER: Unavailable("cloud-controller", "timeout", "no answer"),
+    Api.IS_LATE: Unavailable("cloud-controller", "timeout", "no answer"),
+    Api.DENIES: Denied("cloud-controller", "cloud-controller-scope-missing", "403"),
+    Api.REFUSES: Invalid("cloud-controller", "cloud-controller-refused", "422"),
 }
 
 

@@ -60,21 +60,21 @@ def test_an_answer_with_another_text_settles_nothing() -> None:
 @pytest.mark.parametrize(
     ("error", "reason", "wait"),
     [
-        (Unavailable("capi", "timeout", "no answer"), Reason.PATCH_UNCONFIRMED, 2 * FIRST_WAIT),
+        (Unavailable("cloud-controller", "timeout", "no answer"), Reason.PATCH_UNCONFIRMED, 2 * FIRST_WAIT),
         (
-            Unavailable("capi", "connection", "refused", may_have_happened=False),
+            Unavailable("cloud-controller", "connection", "refused", may_have_happened=False),
             Reason.CLOUD_CONTROLLER_UNAVAILABLE,
             2 * FIRST_WAIT,
         ),
         (
-            RateLimited("capi", "rate", "429", retry_after=900.0, may_have_happened=False),
+            RateLimited("cloud-controller", "rate", "429", retry_after=900.0, may_have_happened=False),
             Reason.CLOUD_CONTROLLER_UNAVAILABLE,
             900.0,
         ),
-        (Denied("capi", "scope", "403"), Reason.CLOUD_CONTROLLER_DENIED, LONGEST_WAIT),
-        (NotFound("capi", "10010", "404"), Reason.DROPLET_GONE, 2 * FIRST_WAIT),
-        (Invalid("capi", "10008", "422"), Reason.CLOUD_CONTROLLER_REFUSED, RETRY_REFUSED),
-        (Conflict("capi", "x", "409"), Reason.CHECK_FAILED, 2 * FIRST_WAIT),
+        (Denied("cloud-controller", "scope", "403"), Reason.CLOUD_CONTROLLER_DENIED, LONGEST_WAIT),
+        (NotFound("cloud-controller", "10010", "404"), Reason.DROPLET_GONE, 2 * FIRST_WAIT),
+        (Invalid("cloud-controller", "10008", "422"), Reason.CLOUD_CONTROLLER_REFUSED, RETRY_REFUSED),
+        (Conflict("cloud-controller", "x", "409"), Reason.CHECK_FAILED, 2 * FIRST_WAIT),
     ],
 )
 def test_a_failure_is_tried_again_in_its_time_and_changes_no_phase(
@@ -88,7 +88,7 @@ def test_a_failure_is_tried_again_in_its_time_and_changes_no_phase(
 
 
 def test_waits_grow_up_to_the_longest() -> None:
-    error = Unavailable("capi", "timeout", "no answer")
+    error = Unavailable("cloud-controller", "timeout", "no answer")
     waits = [
         after_failure(replace(PATCHING, attempts=n), error, NOW).not_before - NOW
         for n in (1, 2, 3, 4, 50, 1000)
@@ -141,7 +141,7 @@ def test_a_droplet_that_names_its_copy_stays_patched_whatever_it_waits_for() -> 
 
 def test_a_droplet_that_waited_for_its_next_request_does_not_wait_when_the_daemon_goes_on() -> None:
     """The record names the pause, and nothing says any more what the wait was for."""
-    refused = after_failure(RESTORING, Denied("capi", "scope", "403"), NOW)
+    refused = after_failure(RESTORING, Denied("cloud-controller", "scope", "403"), NOW)
     pinned = replace(PATCHED, record=refused, is_pinned=True)
     assert decide_droplet(pinned, RULES) == Leave(refused.reason, refused.detail, LONGEST_WAIT)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from controller.backoff import exact_backoff
 from controller.registry.http.refusals import ReadableHeaders, parse_remaining, parse_retry_after
+from reconcile.errors import ErrorCode
 
 _UNKNOWN_INTERVAL, _LONGEST_INTERVAL = 60.0, 3600.0  # seconds
 _WINDOW = re.compile(r"([0-9]{1,9}) *; *w=([0-9]{1,9})")
@@ -30,7 +31,7 @@ class RequiredDelay:
 
     Attributes:
         seconds: 0 when it may be sent now.
-        reason: "limited", "unavailable" or "few-pulls-left".
+        reason: The code of the error of a request that does not wait; empty when it may be sent now.
     """
 
     seconds: float = 0.0
@@ -65,7 +66,7 @@ class BackoffState:
             if not is_pull or self._interval is None:
                 return RequiredDelay()
             if now < self._next_pull:
-                return RequiredDelay(self._next_pull - now, "few-pulls-left")
+                return RequiredDelay(self._next_pull - now, ErrorCode.FEW_PULLS_LEFT)
             self._next_pull = now + self._interval
             return RequiredDelay()
 
@@ -79,7 +80,7 @@ class BackoffState:
                 if now >= self._held_until:  # else it answers what was sent before it refused the first time
                     self._refusals += 1
                 self._held_until = max(self._held_until, now + _pause(self._refusals, retry_after))
-                self._reason = "limited" if status == 429 else "unavailable"
+                self._reason = ErrorCode.LIMITED if status == 429 else ErrorCode.UNAVAILABLE
             elif status < 400:
                 self._refusals = 0
             if left is not None:

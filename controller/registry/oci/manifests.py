@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from controller.registry.http.bounded_json import load_json
 from controller.registry.oci.platforms import Platform
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
 from reconcile.foreign_text import cut, one_line
 from reconcile.references import Digest, parse_digest
 
@@ -142,7 +142,7 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _load(raw: bytes, subject: str) -> dict[str, object]:
     if len(raw) > MAX_MANIFEST:
-        raise _refuse("manifest-too-large", subject, "the manifest is larger than 4 MiB")
+        raise _refuse(ErrorCode.MANIFEST_TOO_LARGE, subject, "the manifest is larger than 4 MiB")
     try:
         document = load_json(raw, pairs_hook=_without_duplicates)
     except ValueError as error:

@@ -22,7 +22,7 @@ from controller.registry.oci.manifests import (
 )
 from controller.registry.oci.repository import Repository
 from reconcile.answers import RegistryCall
-from reconcile.errors import Invalid, NotFound, Unavailable, Verdict
+from reconcile.errors import ErrorCode, Invalid, NotFound, Unavailable, Verdict
 from reconcile.references import Digest
 
 _MOST_PAGES = 20
@@ -70,7 +70,7 @@ def _from_api(repository: Repository, subject: Digest) -> list[Descriptor] | Non
         if len(found) > MAX_ENTRIES:
             break
     raise Invalid(
-        "registry", "index-too-large", f"{repository.image.repository}@{subject}: too many referrers"
+        "registry", ErrorCode.INDEX_TOO_LARGE, f"{repository.image.repository}@{subject}: too many referrers"
     )
 
 
@@ -121,7 +121,7 @@ def add_referrers(repository: Repository, subject: Digest, referrers: list[Docum
         raw = json.dumps(content, separators=(",", ":")).encode()
         repository.push_manifest(parse_document(raw, OCI_INDEX, tag), tag)
     raise Unavailable(
-        "registry", "not-verified", f"{repository.image.repository}:{tag}: others keep overwriting it"
+        "registry", ErrorCode.NOT_VERIFIED, f"{repository.image.repository}:{tag}: others keep overwriting it"
     )
 
 

@@ -117,7 +117,7 @@ class Repository:
                 raise self.session.error(response, subject, RegistryCall.READ_MANIFEST)
             raw = response.read(MAX_MANIFEST + 1)
             if len(raw) > MAX_MANIFEST:
-                raise Invalid("registry", "manifest-too-large", f"{subject}: larger than 4 MiB")
+                raise Invalid("registry", ErrorCode.MANIFEST_TOO_LARGE, f"{subject}: larger than 4 MiB")
         asked = parse_digest(tag_or_digest) if ":" in tag_or_digest else digest_header(response.headers)
         coding = response.headers.get("Content-Encoding")
         if asked is not None and digest_of(raw, asked.algorithm) != asked:

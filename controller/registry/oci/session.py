@@ -203,7 +203,7 @@ class Session:
         while (delay := backoff.delay(is_pull=is_pull)).seconds > 0:
             if delay.seconds > self._dependencies.retries.longest_wait:
                 detail = f"{self.base.origin} asked to wait {delay.seconds:.0f} seconds before a request"
-                kind = Unavailable if delay.reason == "unavailable" else RateLimited
+                kind = Unavailable if delay.reason == ErrorCode.UNAVAILABLE else RateLimited
                 raise kind("registry", delay.reason, detail, retry_after=delay.seconds)
             self._context.cancellation.wait(delay.seconds)
         if header is not None and request.url.origin == self.base.origin:

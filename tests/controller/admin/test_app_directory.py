@@ -32,7 +32,7 @@ class CloudController:
     async def name_apps(self, app_guids: Collection[AppGuid] | None) -> Mapping[AppGuid, AppNames]:
         self.asked.append(app_guids)
         if self.is_down:
-            raise Unavailable("capi", "timeout", "it is down")
+            raise Unavailable("cloud-controller", "timeout", "it is down")
         return {BATCH: named(BATCH)}
 
 

@@ -32,7 +32,7 @@ STOPPED_NAMES = AppNames((STOPPED,), Owner("acme", "prod", "batch"), "org-1", "s
 OF_STOPPED = replace(ON_SOURCE, guid=DropletGuid("d-stopped"), app_guid=STOPPED)
 OLDER = replace(ON_SOURCE, guid=DropletGuid("d-older"), is_newest=False)
 PATCHED = replace(RECORD, phase=DropletPhase.PATCHED)
-DOWN = Unavailable("capi", "timeout", "it is down")
+DOWN = Unavailable("cloud-controller", "timeout", "it is down")
 
 
 @dataclass
@@ -165,7 +165,7 @@ async def test_the_way_back_knows_patched_droplets_without_cloud_controller() ->
     (change,) = plan.changes
     assert (change.change, change.to_image) == (DropletChange.RESTORE, SOURCE)
     assert change.subject.is_newest
-    assert plan.problems == ("droplets may be missing: capi: timeout: it is down",)
+    assert plan.problems == ("droplets may be missing: cloud-controller: timeout: it is down",)
 
 
 async def test_nothing_is_changed_where_the_operator_does_not_want_it() -> None:

@@ -202,13 +202,13 @@ class TestStatus:
         state = pb.CloudController(
             url="https://api.example",
             failing_since=time.time() - 300,
-            error="capi: CF-NotAuthorized: no",
+            error="cloud-controller: CF-NotAuthorized: no",
             missing_scopes=["cloud_controller.write"],
         )
 
         (name, text), (scopes_name, scopes), (_, droplets) = cloud_controller_pairs(row_from_message(state))
 
         assert (name, scopes_name) == ("cloud controller", "MISSING SCOPES")
-        assert "FAILING for 5 min: capi: CF-NotAuthorized: no; apps are cached" in text
+        assert "FAILING for 5 min: cloud-controller: CF-NotAuthorized: no; apps are cached" in text
         assert scopes.startswith("cloud_controller.write: ")
         assert droplets == "none; update_droplets is off: none is changed; listed never"

@@ -20,7 +20,7 @@ from reconcile.droplets import (
 from reconcile.errors import DockerCacheError, NotFound, Unavailable
 from reconcile.lrps import AppGuid
 
-NO_ANSWER = Unavailable("capi", "timeout", "no answer", may_have_happened=True)
+NO_ANSWER = Unavailable("cloud-controller", "timeout", "no answer", may_have_happened=True)
 
 
 def _set_event() -> asyncio.Event:
@@ -113,7 +113,7 @@ class MemoryApi:
         if self.refusal is not None:
             raise self.refusal
         if guid not in self.droplets:
-            raise NotFound("capi", "CF-ResourceNotFound", "Droplet not found")
+            raise NotFound("cloud-controller", "CF-ResourceNotFound", "Droplet not found")
         self.write(guid, image)
         self.writes.append((guid, image))
         if self.loses_answers:

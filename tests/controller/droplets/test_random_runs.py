@@ -17,7 +17,11 @@ from tests.controller.droplets.memory_api import NO_ANSWER
 pytestmark = pytest.mark.looptime
 
 STEPS = 120
-PROBLEMS = (NO_ANSWER, RateLimited("capi", "429", "later", retry_after=60.0), Denied("capi", "scope", "x"))
+PROBLEMS = (
+    NO_ANSWER,
+    RateLimited("cloud-controller", "429", "later", retry_after=60.0),
+    Denied("capi", "scope", "x"),
+)
 
 
 @dataclass

@@ -37,7 +37,7 @@ class TestInTime:
 
     async def test_the_record_is_written_before_the_request(self, scene: Scene) -> None:
         await scene.begin()
-        scene.api.refusal = Unavailable("capi", "timeout", "later")
+        scene.api.refusal = Unavailable("cloud-controller", "timeout", "later")
         guid = await scene.staged()
         await scene.cached(await scene.requested())
 
@@ -226,7 +226,9 @@ class TestFailures:
 
     async def test_a_limit_that_is_reached_is_waited_for_by_all(self, scene: Scene) -> None:
         await scene.begin()
-        scene.api.problem = RateLimited("capi", "CF-RateLimitExceeded", "later", retry_after=900.0)
+        scene.api.problem = RateLimited(
+            "cloud-controller", "CF-RateLimitExceeded", "later", retry_after=900.0
+        )
         for number in (1, 2, 3):
             await scene.staged(number)
             await scene.requested(number)
@@ -237,7 +239,7 @@ class TestFailures:
 
     async def test_a_missing_scope_keeps_nobody_trying_for_each_droplet(self, scene: Scene) -> None:
         await scene.begin()
-        scene.api.refusal = Denied("capi", "cloud-controller-scope-missing", "update_build_state")
+        scene.api.refusal = Denied("cloud-controller", "cloud-controller-scope-missing", "update_build_state")
         for number in range(1, 31):
             await scene.staged(number)
             await scene.cached(await scene.requested(number), number)
@@ -253,7 +255,7 @@ class TestFailures:
     ) -> None:
         """It reads from a database that it cannot write to."""
         await scene.begin()
-        scene.api.refusal = Unavailable("capi", "cloud-controller-failed", "HTTP status 503")
+        scene.api.refusal = Unavailable("cloud-controller", "cloud-controller-failed", "HTTP status 503")
         guids = [await scene.staged(number, app_guid=AppGuid(f"app-{number}")) for number in range(1, 31)]
         for number in range(1, 31):
             await scene.cached(await scene.requested(number, app_guid=AppGuid(f"app-{number}")), number)
@@ -266,7 +268,7 @@ class TestFailures:
 
     async def test_whoever_may_not_write_may_still_read(self, scene: Scene) -> None:
         await scene.begin()
-        scene.api.refusal = Denied("capi", "cloud-controller-scope-missing", "update_build_state")
+        scene.api.refusal = Denied("cloud-controller", "cloud-controller-scope-missing", "update_build_state")
         await scene.staged(1)
         await scene.cached(await scene.requested(1), 1)
         scene.droplets.note_removed_task(scene.task(1))

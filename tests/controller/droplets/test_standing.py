@@ -6,8 +6,8 @@ from controller.droplets.standing import ApiStanding
 from controller.process import Process
 from reconcile.errors import Denied, Unavailable
 
-DENIED = Denied("capi", "cloud-controller-token-refused", "401")
-FAILED = Unavailable("capi", "cloud-controller-failed", "503")
+DENIED = Denied("cloud-controller", "cloud-controller-token-refused", "401")
+FAILED = Unavailable("cloud-controller", "cloud-controller-failed", "503")
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ async def test_the_newest_of_an_app_is_known(scene: Scene) -> None:
 
 async def test_a_silent_cloud_controller_is_said(scene: Scene) -> None:
     await scene.begin()
-    scene.api.problem = Unavailable("capi", "timeout", "it is down")
+    scene.api.problem = Unavailable("cloud-controller", "timeout", "it is down")
 
     with pytest.raises(Unavailable, match="it is down"):
         await decided(scene, Goal.CACHE)

@@ -556,11 +556,11 @@ class TestPackages:
         self, bench: Bench, api: Api
     ) -> None:
         api.push("a", "nginx:1.27")
-        api.package_problem = Unavailable("capi", "timeout", "no answer")
+        api.package_problem = Unavailable("cloud-controller", "timeout", "no answer")
 
         (row,) = await bench.rebuild()
         api.problem = api.package_problem
         (again,) = await bench.rebuild()
 
         assert row.status is again.status is AdoptionStatus.RESERVED
-        assert "Cloud Controller does not know what was pushed: capi: timeout" in row.detail
+        assert "Cloud Controller does not know what was pushed: cloud-controller: timeout" in row.detail

@@ -38,7 +38,7 @@ from controller.metrics.families import PREFIX, Open, Reach, Values
 from hack import alert_cases, alerts, bosh_job
 from hack.grafana import document
 from hack.proto_reference import admin_api
-from reconcile.answers import RULES, Side, statuses_text
+from reconcile.answers import RULES, Side
 from reconcile.failure_kinds import FailureKind
 from reconcile.phases import PHASES
 from reconcile.reasons import AppState, Reason
@@ -163,6 +163,17 @@ def registry_answers() -> str:
         )
         rows.append(f"| {' | '.join(map(_cell, cells))} |")
     return "\n".join(rows)
+
+
+def statuses_text(statuses: Iterable[int]) -> str:
+    """Write statuses for people, with ranges for those in a row."""
+    parts = list[list[int]]()
+    for status in sorted(statuses):
+        if parts and parts[-1][1] == status - 1:
+            parts[-1][1] = status
+        else:
+            parts.append([status, status])
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in parts)
 
 
 def _any_of(names: Iterable[str]) -> str:

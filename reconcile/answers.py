@@ -6,7 +6,6 @@ Source: OCI distribution specification 1.1, "Error codes"; what registries and t
 answer besides was reported by users of many clients.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -450,14 +449,3 @@ WAITED_FOR = frozenset(
 def rule_for(answer: RefusedAnswer) -> AnswerRule:
     """Return the rule that decides about an answer."""
     return next(rule for rule in RULES if rule.fits(answer))
-
-
-def statuses_text(statuses: Iterable[int]) -> str:
-    """Write statuses for people, with ranges for those in a row."""
-    parts = list[list[int]]()
-    for status in sorted(statuses):
-        if parts and parts[-1][1] == status - 1:
-            parts[-1][1] = status
-        else:
-            parts.append([status, status])
-    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in parts)

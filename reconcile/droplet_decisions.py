@@ -54,6 +54,9 @@ It also hides what a client may not read, and then the record is the last that k
 LOOK_FOR_DROPLET = 1.0
 """Seconds after which a build that is staged is read again: its droplet comes a moment later."""
 
+MOST_SAVES = 3
+"""Decisions in a row that only save a record; with as many, the decision does not come to rest."""
+
 _WRITTEN = frozenset({DropletPhase.PATCHING, DropletPhase.PATCHED, DropletPhase.RESTORING})
 
 
@@ -96,11 +99,12 @@ def predict_droplet_action(observed: ObservedDroplet, rules: Rules) -> tuple[Obs
     Returns:
         The observation with the record that would have been saved, and the action, which saves nothing.
     """
-    action = decide_droplet(observed, rules)
-    while isinstance(action, SaveDropletRecord):
-        observed = replace(observed, record=action.record)
+    for _ in range(MOST_SAVES):
         action = decide_droplet(observed, rules)
-    return observed, action
+        if not isinstance(action, SaveDropletRecord):
+            return observed, action
+        observed = replace(observed, record=action.record)
+    raise AssertionError("the decision about a droplet does not come to rest")
 
 
 def _gone(observed: ObservedDroplet) -> DropletAction:

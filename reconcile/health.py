@@ -35,11 +35,6 @@ class RegistryUse(StrEnum):
     PULL = "pull"
     PUSH = "push"
 
-    @property
-    def plural(self) -> str:
-        """The word for several of these."""
-        return "pulls" if self is RegistryUse.PULL else "pushes"
-
 
 class Fault(StrEnum):
     """What is wrong with a registry.

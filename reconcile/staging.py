@@ -98,7 +98,6 @@ class StagedImage:
 
     Attributes:
         organization_guid: Empty where the task has no such metric tag.
-        space_guid: Empty where the task has no such metric tag.
         text: The image exactly as the user gave it, which may hold a login.
         source: The canonical reference of what the builder reads in the text.
         credentials: For the source registry; None for anonymous reading.
@@ -108,7 +107,6 @@ class StagedImage:
     task_guid: TaskGuid
     app_guid: AppGuid
     organization_guid: str
-    space_guid: str
     text: str = field(repr=False)
     source: ImageReference
     credentials: Credentials | None
@@ -194,7 +192,6 @@ def _read_builder(task: Task, run: RunAction) -> StagedImage | IgnoredTask:
         task_guid=task.task_guid,
         app_guid=AppGuid(app_guid),
         organization_guid=task.metric_tags.get("organization_id", ""),
-        space_guid=task.metric_tags.get("space_id", ""),
         text=text,
         source=image.canonical(),
         credentials=_credentials(flags) or task.credentials,

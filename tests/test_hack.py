@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hack.bench.capi_requests import measure
+from hack.reference import statuses_text
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,3 +32,8 @@ async def test_a_staging_costs_three_requests_to_cloud_controller_and_an_earlier
     assert first.requests == {**changes, "GET /": 1, "GET /v3/builds": 1}
     assert second.requests == {"GET /v3/droplets": 1}
     assert restore.requests == changes
+
+
+def test_statuses_in_a_row_are_written_as_a_range() -> None:
+    assert statuses_text({500, 501, 502, 404, 408, 407}) == "404, 407-408, 500-502"
+    assert statuses_text(()) == ""

@@ -34,8 +34,7 @@ class BrokenListing(Exception):
 class RecordReader:
     """Splits a message into its length-delimited fields as the bytes arrive."""
 
-    def __init__(self, *, max_record: int = MAX_RECORD) -> None:
-        self._max_record = max_record
+    def __init__(self) -> None:
         self._rest = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
@@ -77,7 +76,7 @@ class RecordReader:
         size, at = value
         if kind == _VARINT:
             return number, -1, at
-        if size > self._max_record:
+        if size > MAX_RECORD:
             raise BrokenListing(f"it has a record of {size} bytes")
         return (number, at, at + size) if at + size <= len(self._rest) else None
 

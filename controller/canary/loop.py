@@ -76,7 +76,6 @@ class CanaryLoop:
         prober: Runs the canaries.
         pause: While the daemon is paused, no canary runs before an order needs it.
         process: Clock and metrics.
-        pauses: See `PAUSES`.
     """
 
     def __init__(
@@ -85,9 +84,8 @@ class CanaryLoop:
         *,
         pause: CanaryPause,
         process: Process,
-        pauses: Mapping[CanaryKind, Backoff] = PAUSES,
     ) -> None:
-        self._prober, self._pause, self._process, self._pauses = prober, pause, process, pauses
+        self._prober, self._pause, self._process = prober, pause, process
         self._proofs: dict[PullQuestion, PullProof] = {}
         self._changed = asyncio.Event()
         self._leftovers_due = 0.0
@@ -249,7 +247,7 @@ class CanaryLoop:
         if logins != self._logins:  # it says nothing of the present login
             return
         before = self._proofs[question]  # with what was noted meanwhile
-        pauses = self._pauses[kind] if question.login is CanaryLogin.CELLS else FOREIGN_PAUSE
+        pauses = PAUSES[kind] if question.login is CanaryLogin.CELLS else FOREIGN_PAUSE
         after = before.ended(result, self._process.clock(), pause=pauses(before.failures + 1))
         self._set(question, after)
         self._log(question, before, after, result)

@@ -52,21 +52,9 @@ class DropletsStatus:
     waiting: int = 0
     listed_at: float = 0.0
 
-    @property
-    def phases(self) -> Mapping[DropletPhase, int]:
-        """Droplets in each phase."""
-        return {
-            phase: sum(number for (each, _), number in self.counts.items() if each is phase)
-            for phase in DropletPhase
-        }
-
 
 class ReconciledDroplets(Protocol):
     """The droplets of Cloud Controller, for everything else in the process."""
-
-    @property
-    def is_configured(self) -> bool:
-        """Whether droplets are reconciled at all."""
 
     def note_task(self, task: Task) -> None:
         """Follow the build of a staging task that has ended."""
@@ -116,8 +104,6 @@ class Droplets:
         known: What is remembered of droplets, which others look at as well.
         interval: Seconds between two listings.
     """
-
-    is_configured = True
 
     def __init__(self, dependencies: DropletDependencies, *, known: KnownDroplets, interval: float) -> None:
         process = dependencies.process
@@ -253,8 +239,6 @@ class Droplets:
 
 class UnchangedDroplets:
     """Stands for droplets that nobody reconciles: no Cloud Controller is configured, or it is only read."""
-
-    is_configured = False
 
     async def recover(self) -> None:
         """Do nothing."""

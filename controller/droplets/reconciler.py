@@ -20,7 +20,7 @@ from controller.droplets.standing import ApiStanding
 from controller.workqueue import Priority, WorkQueue
 from reconcile.app_events import AppEvent, DropletChanged
 from reconcile.droplet_actions import SaveDropletRecord
-from reconcile.droplet_decisions import decide_droplet
+from reconcile.droplet_decisions import MOST_SAVES, decide_droplet
 from reconcile.droplet_ports import CloudControllerApi
 from reconcile.droplets import DropletGuid, DropletOrder
 from reconcile.errors import Denied, DockerCacheError
@@ -40,9 +40,6 @@ reports; others are found by the next listing."""
 
 FAILURE_SPREAD = 1.0
 """Seconds over which looks at waiting droplets are spread once Cloud Controller takes changes again."""
-
-MOST_SAVES = 3
-"""Maximum number of records that one look saves; more mean that the decision does not come to rest."""
 
 _REPORTED = frozenset(
     {Reason.DROPLET_PULLS_NOT_PROVEN, Reason.CACHE_REGISTRY_UNHEALTHY, Reason.CIRCUIT_BREAKER_OPEN}

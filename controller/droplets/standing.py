@@ -40,8 +40,6 @@ class ApiStanding:
         self._process, self._failure_pause, self._refusal_pause = process, failure_pause, refusal_pause
         self._failures = 0
         self._not_before = 0.0
-        self.answered_at = 0.0
-        """When Cloud Controller last did what it was asked for, in UTC seconds since 1970; 0 for never."""
         self.failing_since = 0.0
         """Since when it has not, in UTC seconds since 1970; 0 while it does."""
         self.problem: DockerCacheError | None = None
@@ -49,7 +47,6 @@ class ApiStanding:
 
     def note_answer(self) -> None:
         """Note that Cloud Controller did what it was asked for, or said that there is no such thing."""
-        self.answered_at = self._process.clock()
         self._failures, self._not_before, self.failing_since, self.problem = 0, 0.0, 0.0, None
 
     def note_failure(self, error: DockerCacheError) -> None:

@@ -16,8 +16,8 @@ from controller.droplets.observe import DropletObserver
 from controller.droplets.only_images import find_only_images
 from controller.droplets.orders import DropletOrders
 from reconcile.cloud_controller_status import CloudControllerStatus
-from reconcile.droplet_actions import DropletAction, Leave, ObservedDroplet, SaveDropletRecord
-from reconcile.droplet_decisions import decide_droplet
+from reconcile.droplet_actions import DropletAction, Leave, ObservedDroplet
+from reconcile.droplet_decisions import predict_droplet_action
 from reconcile.droplet_plan import DecidedDroplet, DropletScope
 from reconcile.droplet_ports import CloudControllerApi
 from reconcile.droplet_texts import image_of_text
@@ -37,9 +37,6 @@ from reconcile.lrps import AppGuid
 from reconcile.migrations import Goal
 from reconcile.reasons import Reason
 from reconcile.selection import AppNames
-
-MOST_SAVES = 3
-"""Maximum number of records that would be saved before something is done about a droplet."""
 
 MOST_APPS_ASKED = 500
 """Apps whose droplets are listed by the app; of more apps all droplets are listed."""
@@ -223,12 +220,7 @@ class _Looking:
             return Leave(Reason.CHECK_FAILED, error.detail), None
         finally:
             self._orders.withdraw(droplet.guid)
-        action = decide_droplet(observed, self.dependencies.rules)
-        for _ in range(MOST_SAVES):
-            if not isinstance(action, SaveDropletRecord):
-                break
-            observed = replace(observed, record=action.record)
-            action = decide_droplet(observed, self.dependencies.rules)
+        observed, action = predict_droplet_action(observed, self.dependencies.rules)
         return action, observed
 
 

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 
 from reconcile.references import Digest
 
@@ -15,26 +14,21 @@ BlobKey = tuple[str, Digest]
 
 
 class ProvenBlobs:
-    """The blobs whose bytes a registry had when they were last sent or read; many threads use it.
+    """The blobs whose bytes a registry had when they were last sent or read; many threads use it."""
 
-    Args:
-        monotonic: Gives seconds that only grow.
-    """
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._proven_at: OrderedDict[BlobKey, float] = OrderedDict()
 
     def __contains__(self, key: BlobKey) -> bool:
         with self._lock:
             at = self._proven_at.get(key)
-        return at is not None and self._monotonic() - at <= PROVEN_FOR
+        return at is not None and time.monotonic() - at <= PROVEN_FOR
 
     def add(self, key: BlobKey) -> None:
         """Remember that a registry has the bytes of a blob."""
         with self._lock:
-            self._proven_at[key] = self._monotonic()
+            self._proven_at[key] = time.monotonic()
             self._proven_at.move_to_end(key)
             if len(self._proven_at) > REMEMBERED:
                 self._proven_at.popitem(last=False)

@@ -87,10 +87,6 @@ class Database:
         """
         return await self._submit(self._writer, lambda: self.transact(work))
 
-    async def write_unfenced(self, work: Callable[[Connection], T]) -> T:
-        """Run a unit of work as `transact_unfenced` does, in the writer's thread."""
-        return await self._submit(self._writer, lambda: self.transact_unfenced(work))
-
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that may write, in the calling thread."""
         fenced, engine = self._fenced(work), self._engines.writing

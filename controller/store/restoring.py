@@ -81,11 +81,6 @@ def prepare_restore(backup: Path, database: Path, *, stamp: str, registries: Col
     return _beside(database, "replaced", stamp)
 
 
-def cancel_restore(database: Path, stamp: str) -> None:
-    """Forget a backup that was prepared and not put in place."""
-    _remove(_beside(database, "restoring", stamp))
-
-
 def complete_restore(database: Path) -> Restored | None:
     """Put a prepared backup in place; None where there is none. Only with the store's lock; blocks.
 

@@ -117,7 +117,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         server = authority.server("127.0.0.1")
         tls = TlsFiles(server.certificate, server.key)
         settings = RegistrySettings(ca_file=authority.certificate)
-        verify = settings.tls_context().current()
+        verify = settings.tls.context().current()
     with ExitStack() as stack:
         source, private = (
             stack.enter_context(run_distribution(tmp_path_factory.mktemp(name), login=login, tls=tls))

@@ -12,7 +12,6 @@ from reconcile.answers import (
     RegistryCall,
     Side,
     rule_for,
-    statuses_text,
 )
 from reconcile.errors import (
     Conflict,
@@ -138,8 +137,3 @@ def test_an_answer_is_final_passing_or_has_a_way_round(
     rule = rule_for(RefusedAnswer(side, call, status, codes, names_a_time=named))
 
     assert (rule.verdict, rule.error) == (verdict, error)
-
-
-def test_statuses_in_a_row_are_written_as_a_range() -> None:
-    assert statuses_text({500, 501, 502, 404, 408, 407}) == "404, 407-408, 500-502"
-    assert statuses_text(()) == ""

@@ -89,7 +89,6 @@ def test_a_staging_task_of_today_is_read_whole() -> None:
         task_guid=BUILD,
         app_guid=AppGuid(APP),
         organization_guid="9f4b3c2a-1111-4a5b-8c6d-7e8f90a1b2c3",
-        space_guid="5b1c7f5e-2222-4f6b-9d1e-0a0b0c0d0e0f",
         text="registry.example.com/payments/api:2.4",
         source=parse_image_reference("registry.example.com/payments/api:2.4"),
         credentials=LOGIN,
@@ -179,7 +178,7 @@ def test_the_tasks_of_the_stager_are_read(
     assert str(found.source) == source
     assert found.credentials == credentials
     assert found.owner_choice is owner_choice
-    assert (found.organization_guid, found.space_guid) == ("", "")
+    assert found.organization_guid == ""
 
 
 CNB_ARGS = ("--cache-dir", "/tmp/cache", "--cache-output", "/tmp/cache-output.tgz", "--buildpack")

@@ -7,7 +7,6 @@ scopes than a request needs, but not for others each time.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 
 from controller.registry.auth.challenges import (
     BasicChallenge,
@@ -38,20 +37,16 @@ class Authenticator:
 
     Args:
         pool: Sends requests to token servers.
-        clock: Monotonic time in seconds.
         login_wait: Seconds before a login that worked before, and was refused now, is attempted once more.
     """
 
-    def __init__(
-        self, pool: ConnectionPool, clock: Callable[[], float] = time.monotonic, *, login_wait: float = 1.0
-    ) -> None:
+    def __init__(self, pool: ConnectionPool, *, login_wait: float = 1.0) -> None:
         self._pool = pool
-        self._clock = clock
         self._login_wait = login_wait
         self._lock = threading.Lock()
         self._challenges: dict[tuple[Url, Credentials | None], Challenge] = {}
         self._challengers: set[Url] = set()
-        self._tokens = TokenCache(clock)
+        self._tokens = TokenCache(time.monotonic)
         self._challenged: OrderedDict[_Asked, set[frozenset[str]]] = OrderedDict()
         self._proven: set[tuple[str, Credentials]] = set()
 
@@ -136,10 +131,10 @@ class Authenticator:
         key = TokenKey(identity.base, challenge.realm, challenge.service, identity.credentials, scopes)
         slot = self._tokens.slot(key)
         with slot.lock:
-            if self._clock() >= slot.renew_at or refused == f"Bearer {slot.value}":
+            if time.monotonic() >= slot.renew_at or refused == f"Bearer {slot.value}":
                 token = self._log_in(identity, challenge, scopes, context)
                 slot.value = token.value
-                slot.renew_at = self._clock() + token.lifetime - max(_MARGIN, token.lifetime / 10)
+                slot.renew_at = time.monotonic() + token.lifetime - max(_MARGIN, token.lifetime / 10)
                 self._tokens.keep(key, slot)
             return f"Bearer {slot.value}"
 

@@ -93,6 +93,3 @@ class AddressRules:
 
     def _is_denied(self, address: Address) -> bool:
         return any(each in network for network in self.denied for each in embedded(address))
-
-
-ANY_ADDRESS = AddressRules(any_address=True)

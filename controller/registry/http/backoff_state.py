@@ -110,8 +110,8 @@ def _pause(refusals: int, named: float | None) -> float:
 class BackoffStates:
     """One back-off state for each host and identity."""
 
-    def __init__(self, floor: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._floor, self._clock = floor, clock
+    def __init__(self, floor: int = 0) -> None:
+        self._floor = floor
         self._lock = threading.Lock()
         self._states: dict[Hashable, BackoffState] = {}
 
@@ -122,5 +122,5 @@ class BackoffStates:
             if state is None:
                 if len(self._states) >= _MOST_HOSTS:
                     self._states.pop(next(iter(self._states)))
-                state = self._states[key] = BackoffState(self._floor, self._clock)
+                state = self._states[key] = BackoffState(self._floor, time.monotonic)
             return state

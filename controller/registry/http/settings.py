@@ -79,10 +79,6 @@ class RegistrySettings:
         """The TLS files of connections to the registry itself."""
         return TlsFiles(self.ca_file, self.client_cert_file, self.client_key_file)
 
-    def tls_context(self) -> FileValue[ssl.SSLContext]:
-        """Build the TLS context for connections to the registry itself; it follows the files."""
-        return self.tls.context()
-
     def rules(self, denied: tuple[Network, ...] = ()) -> AddressRules:
         """Return the rules for addresses that sessions of this registry may reach.
 

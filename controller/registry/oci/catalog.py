@@ -9,12 +9,14 @@ from controller.registry.http.links import next_page
 from controller.registry.http.request import Request
 from controller.registry.http.urls import Url
 from controller.registry.oci.repository import Repository
+from reconcile.answers import RegistryCall
 from reconcile.errors import Invalid
 
 _PAGE = 1000
 _MOST_PAGES = 1000
 _MAX_PAGE_BYTES = 4 * 1024 * 1024
 _MAX_NAME = 255
+_FIELDS = {RegistryCall.LIST_REPOSITORIES: "repositories", RegistryCall.LIST_TAGS: "tags"}
 
 
 def list_repositories(repository: Repository) -> list[str]:
@@ -25,7 +27,7 @@ def list_repositories(repository: Repository) -> list[str]:
     """
     base = repository.session.base
     url = Url(base.origin, f"{base.target}_catalog?n={_PAGE}")
-    return _list(repository, url, "repositories", frozenset({catalog_scope()}))
+    return _list(repository, url, RegistryCall.LIST_REPOSITORIES, frozenset({catalog_scope()}))
 
 
 def list_tags(repository: Repository) -> list[str]:
@@ -35,27 +37,27 @@ def list_tags(repository: Repository) -> list[str]:
         NotFound: There is no such repository.
     """
     url = repository.session.url(f"tags/list?n={_PAGE}")
-    return _list(repository, url, "tags", merge_scopes([pull_scope(repository.image.path)]))
+    return _list(repository, url, RegistryCall.LIST_TAGS, merge_scopes([pull_scope(repository.image.path)]))
 
 
-def _list(repository: Repository, url: Url, field: str, scopes: frozenset[str]) -> list[str]:
+def _list(repository: Repository, url: Url, call: RegistryCall, scopes: frozenset[str]) -> list[str]:
     found: dict[str, None] = {}
     following: Url | None = url
     for _ in range(_MOST_PAGES):
         if following is None:
             return list(found)
-        names, following = repository.session.retry(_page, repository, following, field, scopes)
+        names, following = repository.session.retry(_page, repository, following, call, scopes)
         found |= dict.fromkeys(names)
     raise Invalid("registry", "list-too-long", f"{url}: more than {_MOST_PAGES} pages")
 
 
 def _page(
-    repository: Repository, url: Url, field: str, scopes: frozenset[str]
+    repository: Repository, url: Url, call: RegistryCall, scopes: frozenset[str]
 ) -> tuple[list[str], Url | None]:
-    session, subject = repository.session, str(url)
+    session, subject, field = repository.session, str(url), _FIELDS[call]
     with session.send(Request("GET", url), scopes, subject) as response:
         if response.status != 200:
-            raise session.error(response, f"{subject} (list {field})")
+            raise session.error(response, subject, call)
         raw = response.read(_MAX_PAGE_BYTES + 1)
         links = response.headers.get_all("Link") or ()
     try:

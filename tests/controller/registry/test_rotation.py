@@ -155,7 +155,7 @@ def test_a_private_authority_without_key_identifiers_is_trusted(tmp_path: Path) 
 
 @pytest.mark.usefixtures("as_on_python_3_13")
 def test_the_systems_authorities_stay_under_the_strict_rules() -> None:
-    assert RegistrySettings().tls_context().current().verify_flags & ssl.VERIFY_X509_STRICT
+    assert RegistrySettings().tls.context().current().verify_flags & ssl.VERIFY_X509_STRICT
 
 
 @pytest.mark.usefixtures("as_on_python_3_13")

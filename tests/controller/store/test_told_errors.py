@@ -27,7 +27,7 @@ async def test_only_what_the_database_refuses_is_told() -> None:
             with pytest.raises(error):
                 await database.write(work)
             with pytest.raises(error):
-                await database.write_unfenced(work)
+                await asyncio.to_thread(database.transact_unfenced, work)
     finally:
         await asyncio.to_thread(database.close)
 

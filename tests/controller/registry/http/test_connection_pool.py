@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.registry.http.addresses import ANY_ADDRESS
+from controller.registry.http.addresses import AddressRules
 from controller.registry.http.connection_pool import ConnectionPool
 from controller.registry.http.home import Home
 from controller.registry.http.request import Request, RequestContext
@@ -52,7 +52,9 @@ def store_manifest(registry: RegistrySimulator) -> None:
 
 
 def context(url: Url, files: TlsFiles = TlsFiles()) -> RequestContext:  # noqa: B008 - a frozen value
-    return RequestContext(Home("r.example", url.origin, files), ANY_ADDRESS, Cancellation())
+    return RequestContext(
+        Home("r.example", url.origin, files), AddressRules(any_address=True), Cancellation()
+    )
 
 
 def get(

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from controller.registry.http.addresses import ANY_ADDRESS, AddressRules
+from controller.registry.http.addresses import AddressRules
 from controller.registry.http.deadlines import DeadlineTimer
 from controller.registry.http.dialling import MOST_ADDRESSES, Dialler
 from controller.registry.http.home import Home
@@ -20,6 +20,8 @@ from controller.registry.http.request import RequestContext
 from controller.registry.http.urls import Origin
 from controller.threads import Cancellation, Stopped
 from reconcile.errors import Invalid
+
+ANY_ADDRESS = AddressRules(any_address=True)
 
 pytestmark = pytest.mark.usefixtures("servers")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.registry.http.addresses import ANY_ADDRESS, AddressRules
+from controller.registry.http.addresses import AddressRules
 from controller.registry.http.connection import Connection
 from controller.registry.http.idle_connections import (
     IDLE_SECONDS,
@@ -19,6 +19,8 @@ from controller.registry.http.idle_connections import (
 )
 from controller.registry.http.settings import TlsFiles
 from controller.registry.http.urls import Origin
+
+ANY_ADDRESS = AddressRules(any_address=True)
 
 
 class World:

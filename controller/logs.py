@@ -17,6 +17,7 @@ import structlog
 
 from controller.log_level import LEVELS, LogLevel
 from controller.tracing import trace_id
+from reconcile.foreign_text import cut
 
 COMPONENT = "docker-cache"
 MAX_VALUE = 16_384
@@ -77,9 +78,7 @@ def with_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) -
 
 
 def _bounded(value: object) -> object:
-    if isinstance(value, str) and len(value) > MAX_VALUE:
-        return f"{value[:MAX_VALUE]}…"
-    return value
+    return cut(value, MAX_VALUE) if isinstance(value, str) else value
 
 
 def _as_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from reconcile.app_events import (
     MigrationBegun,
     MigrationEnded,
 )
+from reconcile.foreign_text import cut
 from reconcile.lrps import AppGuid
 from reconcile.migration_ends import failure_text, unchanged_text
 from reconcile.migrations import Goal
@@ -197,7 +198,7 @@ def _whose(process_type: str) -> str:
 
 def _name(text: str) -> str:
     shown = text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
-    return shown if len(shown) <= _MAX_NAME else f"{shown[: _MAX_NAME - 1]}…"
+    return cut(shown, _MAX_NAME)
 
 
 def _size(count: int) -> str:

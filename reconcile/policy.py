@@ -7,6 +7,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from reconcile.errors import Invalid
+from reconcile.foreign_text import cut
 from reconcile.hosts import DEFAULT_PORT
 from reconcile.lrps import DesiredLrp
 from reconcile.reasons import Reason
@@ -69,7 +70,7 @@ def check_patterns(patterns: Iterable[str]) -> None:
     for pattern in patterns:
         problem = _problem_of(pattern)
         if problem:
-            raise Invalid("config", "bad-pattern", f"{pattern[:256]!r} {problem}")
+            raise Invalid("config", "bad-pattern", f"{cut(pattern)!r} {problem}")
 
 
 def refusal_of(

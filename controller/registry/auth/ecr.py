@@ -208,8 +208,8 @@ def call_api(registry: EcrRegistry, access_key: Credentials) -> AuthorizationTok
 
 
 def _refusal(registry: EcrRegistry, response: dict[str, dict[str, object]], secret: str) -> DockerCacheError:
-    code = str(response.get("Error", {}).get("Code"))[:100]
-    said = str(response.get("Error", {}).get("Message"))[:1000]
+    code = str(response.get("Error", {}).get("Code"))
+    said = str(response.get("Error", {}).get("Message"))
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if (isinstance(status, int) and status >= 500) or "Throttl" in code:
         return _unavailable(registry, f"{code}: {said}", secret)
@@ -218,5 +218,5 @@ def _refusal(registry: EcrRegistry, response: dict[str, dict[str, object]], secr
 
 
 def _unavailable(registry: EcrRegistry, why: str, secret: str) -> Unavailable:
-    detail = clean(f"{registry.host}: the API of ECR gives no login: {why[:1000]}", (secret,))
+    detail = clean(f"{registry.host}: the API of ECR gives no login: {why}", (secret,))
     return Unavailable("registry", "ecr-api", detail)

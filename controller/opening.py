@@ -86,21 +86,23 @@ async def open_resources(
         stack.push_async_callback(notes.close)
         control = OperatorControl(store.operations)
         yield OpenResources(
-            store,
-            bbs.checked_by(marker.check),
-            engine,
-            canary_images,
-            notes,
-            process,
-            control,
-            health,
-            probe,
-            marker,
-            DatabaseWatch(database, process),
-            instance.certificates,
-            await stack.enter_async_context(open_cloud_controller(config, lease=lease, process=process)),
-            await _open_loggregator(config.loggregator, stack),
-            restart,
+            store=store,
+            bbs=bbs.checked_by(marker.check),
+            engine=engine,
+            canary_images=canary_images,
+            notes=notes,
+            process=process,
+            control=control,
+            health=health,
+            probe=probe,
+            store_marker=marker,
+            database_watch=DatabaseWatch(database, process),
+            certificates=instance.certificates,
+            cloud_controller=await stack.enter_async_context(
+                open_cloud_controller(config, lease=lease, process=process)
+            ),
+            loggregator=await _open_loggregator(config.loggregator, stack),
+            restart=restart,
         )
 
 

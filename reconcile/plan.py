@@ -192,7 +192,14 @@ def _plan_in_flight(migration: Migration, observed: Observed, lrp: DesiredLrp) -
     is_pinned = observed.is_pinned and order.goal is Goal.CACHE
     to_rootfs = _source_of_migration(migration, observed) if order.goal is Goal.SOURCE else None
     return PlannedMigration(
-        subject_of(lrp), to_rootfs, None, strategy, lrp.instances, serving, reason, is_pinned=is_pinned
+        subject=subject_of(lrp),
+        to_rootfs=to_rootfs,
+        copy=None,
+        strategy=strategy,
+        instances=lrp.instances,
+        running=serving,
+        reason=reason,
+        is_pinned=is_pinned,
     )
 
 
@@ -236,13 +243,13 @@ def _migration_by(
     serving = running(lrp, observed.instances)
     is_pinned = observed.is_pinned and not is_way_back
     return PlannedMigration(
-        subject_of(lrp),
-        to_rootfs,
-        None,
-        how,
-        lrp.instances,
-        serving,
-        reason,
+        subject=subject_of(lrp),
+        to_rootfs=to_rootfs,
+        copy=None,
+        strategy=how,
+        instances=lrp.instances,
+        running=serving,
+        reason=reason,
         is_pinned=is_pinned,
         gets_unseen_content=not is_way_back and gets_unseen_content(observed),
     )

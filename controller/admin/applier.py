@@ -196,7 +196,15 @@ class Applier:
             ends = is_over(reason) or self._gives_up(run, guid, reason)
             if ends:
                 over.add(guid)
-            yield ApplyEvent(run.migrations[guid], goal, reason, detail, ends, len(over), total)
+            yield ApplyEvent(
+                migration=run.migrations[guid],
+                goal=goal,
+                reason=reason,
+                detail=detail,
+                is_over=ends,
+                done=len(over),
+                total=total,
+            )
             if (
                 reason is Reason.CIRCUIT_BREAKER_OPEN
             ):  # nothing more starts: the run ends with what is under way

@@ -156,18 +156,18 @@ def assemble(
     if isinstance(cells, CanaryLoop):
         cells.listen(reconciler.gate)
     parts = DropletParts(
-        known,
-        index,
-        placements,
-        cacher,
-        listeners,
-        reconciler.gate.failures,
-        reconciler.listeners,
-        cells,
-        presence,
-        verifier,
-        mode,
-        health,
+        known=known,
+        index=index,
+        placements=placements,
+        cacher=cacher,
+        listeners=listeners,
+        failures=reconciler.gate.failures,
+        listeners_of_passes=reconciler.listeners,
+        cells=cells,
+        presence=presence,
+        verifier=verifier,
+        mode=mode,
+        health=health,
     )
     droplets = assemble_droplets(config, opened, rules, parts)
     reconciler.listeners.of_tags.append(tags.note)

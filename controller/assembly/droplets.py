@@ -27,7 +27,7 @@ from controller.verifier import CopyVerifier
 from reconcile.observed import Rules
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DropletParts:
     """What droplets share with the other loops, and what wakes them."""
 

@@ -74,7 +74,7 @@ class ProcessNotes(ReadNotes, WrittenNotes, Protocol):
     """The notes beside copies, with all that the process asks of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenResources:
     """What a process keeps open as long as it runs, and the state that its parts share.
 

@@ -62,12 +62,12 @@ def build_from_json(document: JsonObject) -> Build:
         raise _bad(f"a build in the state {one_line(state)}")
     droplet, package = _guid_or_none(document, "droplet"), _guid_or_none(document, "package")
     return Build(
-        BuildGuid(_guid(document, "guid")),
-        BuildState(state),
-        None if droplet is None else DropletGuid(droplet),
-        _app_guid(document),
-        None if package is None else PackageGuid(package),
-        _moment(document, "created_at"),
+        guid=BuildGuid(_guid(document, "guid")),
+        state=BuildState(state),
+        droplet_guid=None if droplet is None else DropletGuid(droplet),
+        app_guid=_app_guid(document),
+        package_guid=None if package is None else PackageGuid(package),
+        created_at=_moment(document, "created_at"),
     )
 
 
@@ -75,14 +75,14 @@ def droplet_from_json(document: JsonObject) -> Droplet:
     """Convert a droplet; raises as `build_from_json`."""
     package = _last_segment(within(document, "links", "package", "href"))
     return Droplet(
-        DropletGuid(_guid(document, "guid")),
-        one_line(_text(document, "state")),
-        within(document, "lifecycle", "type") == DOCKER,
-        _image(document.get("image")),
-        _app_guid(document),
-        None if package is None else PackageGuid(package),
-        _moment(document, "created_at"),
-        _moment(document, "updated_at"),
+        guid=DropletGuid(_guid(document, "guid")),
+        state=one_line(_text(document, "state")),
+        is_docker=within(document, "lifecycle", "type") == DOCKER,
+        image=_image(document.get("image")),
+        app_guid=_app_guid(document),
+        package_guid=None if package is None else PackageGuid(package),
+        created_at=_moment(document, "created_at"),
+        updated_at=_moment(document, "updated_at"),
     )
 
 
@@ -91,10 +91,10 @@ def package_from_json(document: JsonObject) -> Package:
     is_docker = document.get("type") == DOCKER
     username = within(document, "data", "username")
     return Package(
-        PackageGuid(_guid(document, "guid")),
-        is_docker,
-        _image(within(document, "data", "image")) if is_docker else None,
-        _storable(username, _MAX_TEXT) if is_docker and isinstance(username, str) else "",
+        guid=PackageGuid(_guid(document, "guid")),
+        is_docker=is_docker,
+        image=_image(within(document, "data", "image")) if is_docker else None,
+        username=_storable(username, _MAX_TEXT) if is_docker and isinstance(username, str) else "",
     )
 
 

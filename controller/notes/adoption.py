@@ -205,7 +205,14 @@ class Adoption:
         blobs = await self._to.notes.list_blobs(guid, digest)
         needs_login = all(each.needs_login for each in sources.values() if each.source == source)
         note = CopyNote(
-            guid, source, digest, digest, digest, sum(blobs.values()), self._to.clock(), needs_login
+            cache_guid=guid,
+            source=source,
+            root_digest=digest,
+            platform_digest=digest,
+            digest=digest,
+            size=sum(blobs.values()),
+            created_at=self._to.clock(),
+            needs_login=needs_login,
         )
         kept_as = await self._to.records.adopt(self._image_of(note, digest), blobs)
         most, lrps = AppSource(source, needs_login), dict[AppSource, list[ProcessGuid]]()

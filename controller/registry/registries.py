@@ -87,20 +87,20 @@ class Registries:
         self.slowest = share_of_slowest(timeouts.slowest, limits)
         pool = ConnectionPool(self._settings, timeouts, policy.limits)
         self._dependencies = SessionDependencies(
-            pool,
-            Authenticator(pool, login_wait=retries.login_wait),
-            Keychain(
+            pool=pool,
+            authenticator=Authenticator(pool, login_wait=retries.login_wait),
+            keychain=Keychain(
                 self.settings_of,
                 policy.auth_file,
                 helpers=CredentialHelpers(policy.helper_time_limit),
                 ecr=policy.ecr,
             ),
-            HiddenChallenges(),
-            BackoffStates(policy.rate_limit_floor),
-            retries,
-            timeouts,
-            policy.observer,
-            policy.check_active,
+            hidden_challenges=HiddenChallenges(),
+            backoff_states=BackoffStates(policy.rate_limit_floor),
+            retries=retries,
+            timeouts=timeouts,
+            observer=policy.observer,
+            check_active=policy.check_active,
         )
 
     def settings_of(self, domain: str) -> RegistrySettings:

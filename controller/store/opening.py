@@ -43,7 +43,7 @@ from reconcile.store_markers import StoreId
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """The records of one daemon, each kind by itself.
 
@@ -160,24 +160,24 @@ def _open(database: Database, journal_key: bytes | None) -> Store:
     database.transact(sources.hide_logins)
     journal = _journal(database, cipher)
     return Store(
-        SqlRecords(database),
-        journal,
-        sources,
-        SqlOperations(database),
-        SqlPages(database),
-        SqlFailures(database),
-        SqlStaleInstances(database),
-        SqlCopyChecks(database),
-        SqlCopyNotes(database),
-        SqlContentProofs(database),
-        SqlDroplets(database),
-        SqlCounts(database, journal),
-        login_keys,
-        Sealing(database, journal_key),
-        SqlOpenUploads(database, cipher),
-        database.transact(ensure_store_id),
-        database.path,
-        database.restored,
+        records=SqlRecords(database),
+        journal=journal,
+        original_sources=sources,
+        operations=SqlOperations(database),
+        pages=SqlPages(database),
+        failures=SqlFailures(database),
+        stale_instances=SqlStaleInstances(database),
+        copy_checks=SqlCopyChecks(database),
+        copy_notes=SqlCopyNotes(database),
+        content_proofs=SqlContentProofs(database),
+        droplets=SqlDroplets(database),
+        counts=SqlCounts(database, journal),
+        login_keys=login_keys,
+        sealing=Sealing(database, journal_key),
+        open_uploads=SqlOpenUploads(database, cipher),
+        store_id=database.transact(ensure_store_id),
+        path=database.path,
+        restored=database.restored,
     )
 
 

@@ -258,18 +258,20 @@ class Scene:
         process = Process("run", clock=lambda: EPOCH + loop.time(), monotonic=loop.time)
         health = HealthStates(self.config.cache_registry.address)
         opened = OpenResources(
-            self.store,
-            self.client,
-            self.registries,
-            None,
-            NoNotes(),
-            process,
-            self.control,
-            health,
-            Unprobed(),
-            StoreMarker(self.client, self.store.store_id, metrics=process.metrics, clock=loop.time),
-            DatabaseWatch(UnwatchedDatabase(), process),
-            CertificateEnds((), process=process),
+            store=self.store,
+            bbs=self.client,
+            engine=self.registries,
+            canary_images=None,
+            notes=NoNotes(),
+            process=process,
+            control=self.control,
+            health=health,
+            probe=Unprobed(),
+            store_marker=StoreMarker(
+                self.client, self.store.store_id, metrics=process.metrics, clock=loop.time
+            ),
+            database_watch=DatabaseWatch(UnwatchedDatabase(), process),
+            certificates=CertificateEnds((), process=process),
         )
         loops = assemble(self.config, opened, limits=self.limits)
         self.queue = loops.queue

@@ -13,7 +13,7 @@ from controller.registry.oci.request_observer import RequestObserver
 from reconcile.lease import always
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionDependencies:
     """The objects that all sessions share."""
 

@@ -21,7 +21,7 @@ from controller.debug_server import serve_debug
 from controller.health_server import HealthAnswers, serve_health
 from controller.log_level import LogLevel
 from controller.loop_lag import LoopLag
-from controller.metrics.instance import Check
+from controller.metrics.instance import SelfCheck
 from controller.metrics_server import serve_metrics
 from controller.open_files import raise_limit
 from controller.process import Process
@@ -91,9 +91,9 @@ async def open_instance(
         leadership = await stack.enter_async_context(opening)
         standing = leadership.standing
         process.metrics.instance.show_reloads(process.reloads)
-        checks.add(Check.LEADERSHIP, lambda: leadership.problem)
-        checks.add(Check.CERTIFICATES, lambda: certificates.problem)
-        checks.add(Check.CONFIG, lambda: process.reloads.error)
+        checks.add(SelfCheck.LEADERSHIP, lambda: leadership.problem)
+        checks.add(SelfCheck.CERTIFICATES, lambda: certificates.problem)
+        checks.add(SelfCheck.CONFIG, lambda: process.reloads.error)
         stack.enter_context(checks.looking())
         if reloads is not None and config.healthcheck_address is not None:
             answers = HealthAnswers(lambda: standing.position.obstacle, lambda: checks.unwell)
@@ -155,10 +155,10 @@ async def until_answered(instance: Instance, ask: Callable[[], Awaitable[T]], *,
                 raise
             log.info("waiting-for-database", error=str(error))
             standing.reach(f"it waits for the database: {error}")
-            instance.checks.report_problem(Check.DATABASE, str(error))
+            instance.checks.report_problem(SelfCheck.DATABASE, str(error))
             await asyncio.sleep(CONNECT_PAUSE)
         else:
-            instance.checks.report_problem(Check.DATABASE, "")
+            instance.checks.report_problem(SelfCheck.DATABASE, "")
             return answer
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from controller.loop_lag import LoopLag
-from controller.metrics.instance import Check, InstanceMetrics
+from controller.metrics.instance import InstanceMetrics, SelfCheck
 
 INTERVAL = 2.0
 """Seconds between two looks at everything."""
@@ -32,14 +32,14 @@ class Unwell:
         reason: One line for an operator; never holds credentials.
     """
 
-    check: Check
+    check: SelfCheck
     since: float
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    check: Check
+    check: SelfCheck
     problem: Says
     after: float
 
@@ -59,13 +59,13 @@ class SelfChecks:
         self._metrics, self._lag, self._clock = metrics, lag, clock
         self._questions = list[_Question]()
         self._since: dict[_Question, float] = {}
-        self._found: dict[Check, Unwell] = {}
-        self._reported: dict[Check, str] = {}
+        self._found: dict[SelfCheck, Unwell] = {}
+        self._reported: dict[SelfCheck, str] = {}
         metrics.event_loop_lag.set_function(lag.seconds)
-        for check in Check:
+        for check in SelfCheck:
             metrics.unwell.labels(check).set_function(partial(self._is_unwell, check))
 
-    def add(self, check: Check, problem: Says, *, after: float = 0.0) -> None:
+    def add(self, check: SelfCheck, problem: Says, *, after: float = 0.0) -> None:
         """Look at something from now on.
 
         Args:
@@ -75,7 +75,7 @@ class SelfChecks:
         """
         self._questions.append(_Question(check, problem, after))
 
-    def report_problem(self, check: Check, problem: str) -> None:
+    def report_problem(self, check: SelfCheck, problem: str) -> None:
         """Report what is wrong with something that cannot be asked; empty when nothing is."""
         self._reported[check] = problem
 
@@ -90,7 +90,7 @@ class SelfChecks:
 
     def look(self) -> None:
         """Ask all checks."""
-        now, found = self._clock(), dict[Check, Unwell]()
+        now, found = self._clock(), dict[SelfCheck, Unwell]()
         for question in self._questions:
             reason = question.problem()
             if not reason:
@@ -109,17 +109,17 @@ class SelfChecks:
     def unwell(self) -> tuple[Unwell, ...]:
         """What is unwell, in the order of the checks; read from every thread."""
         found = self._by_check()
-        return tuple(found[check] for check in Check if check in found)
+        return tuple(found[check] for check in SelfCheck if check in found)
 
-    def _is_unwell(self, check: Check) -> bool:
+    def _is_unwell(self, check: SelfCheck) -> bool:
         return check in self._by_check()
 
-    def _by_check(self) -> dict[Check, Unwell]:
+    def _by_check(self) -> dict[SelfCheck, Unwell]:
         found, lag = self._found, self._lag.seconds()
         if lag < LONGEST_LAG:
             return found
         reason = f"the event loop did nothing else for {lag:.1f} s within the last minute"
-        return {**found, Check.EVENT_LOOP: Unwell(Check.EVENT_LOOP, self._clock() - lag, reason)}
+        return {**found, SelfCheck.EVENT_LOOP: Unwell(SelfCheck.EVENT_LOOP, self._clock() - lag, reason)}
 
     def _look_and_again(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._look_and_again)

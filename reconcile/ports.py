@@ -51,7 +51,7 @@ class Lrps(Protocol):
         """
 
 
-class Logins(Protocol):
+class LrpLogins(Protocol):
     """The logins of desired LRPs in the BBS."""
 
     async def update_credentials(self, process_guid: ProcessGuid, credentials: Credentials | None) -> None:

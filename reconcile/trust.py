@@ -35,7 +35,7 @@ class ShareContent(StrEnum):
     """All sources, where one tenant alone uses the platform."""
 
 
-class Standing(StrEnum):
+class ContentStanding(StrEnum):
     """What is known of some content in the trust domain of somebody who asks for it."""
 
     PROVEN = "proven"
@@ -109,7 +109,7 @@ class ShownContent:
         sources: Repositories that have shown it, without tags and digests.
     """
 
-    standing: Standing
+    standing: ContentStanding
     sources: frozenset[str] = frozenset()
 
 
@@ -125,7 +125,7 @@ class BlobHolder:
     is_proven: bool = True
 
 
-def standing_of(reader: Reader, logins: Collection[str], *, is_of_host: bool = False) -> Standing:
+def standing_of(reader: Reader, logins: Collection[str], *, is_of_host: bool = False) -> ContentStanding:
     """Decide what somebody must show of some content.
 
     Args:
@@ -134,9 +134,9 @@ def standing_of(reader: Reader, logins: Collection[str], *, is_of_host: bool = F
         is_of_host: Whether it was copied from the reader's registry, whoever read it.
     """
     if not reader.accepted_logins.isdisjoint(logins):
-        return Standing.PROVEN
+        return ContentStanding.PROVEN
     is_shared = bool(logins) or reader.trusts_everybody or (is_of_host and bool(reader.host))
-    return Standing.SHARED if is_shared else Standing.FOREIGN
+    return ContentStanding.SHARED if is_shared else ContentStanding.FOREIGN
 
 
 def may_join(reader: Reader, other: Reader) -> bool:

@@ -63,7 +63,7 @@ class CopyUser:
 
 
 @dataclass(frozen=True, slots=True)
-class StagedCopy:
+class CopyBinding:
     """A binding that led to a copy.
 
     Attributes:
@@ -96,7 +96,7 @@ class MigratedLrp:
 class RememberedUses:
     """What the store remembers of the use of copies."""
 
-    staged: tuple[StagedCopy, ...] = ()
+    staged: tuple[CopyBinding, ...] = ()
     migrated: tuple[MigratedLrp, ...] = ()
 
 
@@ -160,8 +160,8 @@ class UsageSurvey:
             self._migrated.setdefault(lrp.process_guid, []).append(lrp)
         self._staged = remembered.staged
         self._of_requester = {each.requester: each.cache_guid for each in remembered.staged}
-        self._newest_of_app: dict[AppGuid, StagedCopy] = {}
-        self._newest_of_source: dict[tuple[AppGuid, str], StagedCopy] = {}
+        self._newest_of_app: dict[AppGuid, CopyBinding] = {}
+        self._newest_of_source: dict[tuple[AppGuid, str], CopyBinding] = {}
         of_apps = [each for each in remembered.staged if each.app_guid]  # the others are operators'
         for each in sorted(of_apps, key=lambda one: one.staged_at):
             self._newest_of_app[each.app_guid] = each
@@ -270,7 +270,7 @@ def host_of_registry(address: str) -> str:
     return host.rpartition("]")[0] or host.partition(":")[0]
 
 
-def _requested_by(staged: StagedCopy) -> str:
+def _requested_by(staged: CopyBinding) -> str:
     return f"of app {staged.app_guid}" if staged.app_guid else lrp_of_requester(staged.requester)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
-from controller.admin.listing import CountedFailures
+from controller.admin.listing import AdminFailures
 from controller.admin.reason_names import named
 from protos.admin import admin_pb2 as pb
 from reconcile.pull_proof import CanaryLogin, ProofState, PullProof
@@ -41,7 +41,7 @@ class PlannedRegistry(Protocol):
 class Obstacles:
     """What keeps the daemon from starting migrations to copies now, beside what is said of single LRPs."""
 
-    def __init__(self, failures: CountedFailures, cells: AdminCells, registry: PlannedRegistry) -> None:
+    def __init__(self, failures: AdminFailures, cells: AdminCells, registry: PlannedRegistry) -> None:
         self._failures, self._cells, self._registry = failures, cells, registry
 
     def to_copies(self, placement_tags: Iterable[frozenset[str]]) -> tuple[str, ...]:

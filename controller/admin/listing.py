@@ -90,7 +90,7 @@ class AuditEntries(Protocol):
         """List the entries from the one before a number on, the latest first."""
 
 
-class CountedFailures(Protocol):
+class AdminFailures(Protocol):
     """The failures in a row of migrations."""
 
     @property
@@ -106,7 +106,7 @@ class AdminGate(Protocol):
     """The gate that lets migrations start."""
 
     @property
-    def failures(self) -> CountedFailures:
+    def failures(self) -> AdminFailures:
         """What failed, and what that keeps from starting."""
 
     def reset_circuit_breaker(self) -> None:

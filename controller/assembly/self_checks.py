@@ -6,7 +6,7 @@ from functools import partial
 from controller.assembly.daemon_loops import DaemonLoops
 from controller.assembly.resources import OpenResources
 from controller.health_loop import UnhealthyRegistry
-from controller.metrics.instance import Check
+from controller.metrics.instance import SelfCheck
 from controller.self_checks import SelfChecks
 from controller.watcher import Watcher
 from reconcile.health import RegistryUse
@@ -30,24 +30,24 @@ FAILING_FOR = 60.0
 def add_checks(checks: SelfChecks, opened: OpenResources, loops: DaemonLoops, sync_interval: float) -> None:
     """Add the checks of the active instance; `sync_interval` is the seconds between two sweeps."""
     oldest, clock = max(OLDEST_LISTING, LATE_SWEEPS * sync_interval), opened.process.clock
-    checks.add(Check.BBS, lambda: _bbs(loops.watcher, clock, oldest), after=RECONNECTING_FOR)
-    checks.add(Check.PRIVATE_REGISTRY_PULLS, partial(_private, loops, RegistryUse.PULL))
-    checks.add(Check.PRIVATE_REGISTRY_PUSHES, partial(_private, loops, RegistryUse.PUSH))
-    checks.add(Check.SOURCE_REGISTRIES, lambda: _sources(loops))
-    checks.add(Check.CELLS, lambda: _cells(loops.cells.not_proven))
-    checks.add(Check.CIRCUIT_BREAKER, lambda: _breakers(loops))
-    checks.add(Check.COPIES, lambda: _copies(loops.presence.lost))
-    checks.add(Check.OTHER_STORE, lambda: opened.store_marker.obstacle)
-    checks.add(Check.DATABASE, lambda: _outage(opened))
+    checks.add(SelfCheck.BBS, lambda: _bbs(loops.watcher, clock, oldest), after=RECONNECTING_FOR)
+    checks.add(SelfCheck.PRIVATE_REGISTRY_PULLS, partial(_private, loops, RegistryUse.PULL))
+    checks.add(SelfCheck.PRIVATE_REGISTRY_PUSHES, partial(_private, loops, RegistryUse.PUSH))
+    checks.add(SelfCheck.SOURCE_REGISTRIES, lambda: _sources(loops))
+    checks.add(SelfCheck.CELLS, lambda: _cells(loops.cells.not_proven))
+    checks.add(SelfCheck.CIRCUIT_BREAKER, lambda: _breakers(loops))
+    checks.add(SelfCheck.COPIES, lambda: _copies(loops.presence.lost))
+    checks.add(SelfCheck.OTHER_STORE, lambda: opened.store_marker.obstacle)
+    checks.add(SelfCheck.DATABASE, lambda: _outage(opened))
     api, logs = opened.cloud_controller, loops.app_logs
     if api is not None:
         checks.add(
-            Check.CLOUD_CONTROLLER,
+            SelfCheck.CLOUD_CONTROLLER,
             lambda: status.error if (status := api.status()).failing_since is not None else "",
             after=FAILING_FOR,
         )
     if logs is not None:
-        checks.add(Check.LOGGREGATOR_AGENT, lambda: logs.problem, after=FAILING_FOR)
+        checks.add(SelfCheck.LOGGREGATOR_AGENT, lambda: logs.problem, after=FAILING_FOR)
 
 
 def _bbs(watcher: Watcher, clock: Callable[[], float], oldest: float) -> str:

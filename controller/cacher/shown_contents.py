@@ -12,7 +12,7 @@ from reconcile.copying_ports import ResolvedImage, Signatures
 from reconcile.errors import DockerCacheError, Unavailable
 from reconcile.records import CachedImage, CacheJob
 from reconcile.references import Digest
-from reconcile.trust import ContentProof, Reader, Standing
+from reconcile.trust import ContentProof, ContentStanding, Reader
 
 log = structlog.get_logger(scope="cacher")
 
@@ -38,7 +38,7 @@ class ShownContents:
 
     async def is_proven(self, digest: Digest, reader: Reader) -> bool:
         """Whether a reader's source need not show some content, since it was read there before."""
-        return (await self._proofs.find_shown(digest, reader)).standing is Standing.PROVEN
+        return (await self._proofs.find_shown(digest, reader)).standing is ContentStanding.PROVEN
 
     async def show(self, job: CacheJob, resolved: ResolvedImage) -> None:
         """Let a job's source show an image of which a copy exists, made from another source.
@@ -54,7 +54,7 @@ class ShownContents:
         reader, credentials = self.reader(job), self._credentials.find(job.job_id)
         digest = resolved.platform_digest
         shown = await self._proofs.find_shown(digest, reader)
-        if shown.standing is Standing.FOREIGN:
+        if shown.standing is ContentStanding.FOREIGN:
             size = await self._engine.show(resolved, credentials, reader)
             self._metrics.jobs.shown_bytes.inc(size)
             log.debug("verified-access-to-content", job=job.job_id, source_image=str(job.source), bytes=size)

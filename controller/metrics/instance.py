@@ -10,7 +10,7 @@ from reconcile.errors import Conflict, DockerCacheError, Unavailable
 from reconcile.failure_kinds import FailureKind
 
 
-class Check(StrEnum):
+class SelfCheck(StrEnum):
     """What an instance looks at to tell whether it is well, as /health and metrics name it."""
 
     LEADERSHIP = "leadership"
@@ -62,7 +62,7 @@ class InstanceMetrics:
         self.unwell = every.gauge(
             "unwell",
             "1 while /health names a check, since what it looks at is not well",
-            {"check": tuple(Check)},
+            {"check": tuple(SelfCheck)},
         )
         self.event_loop_lag = every.gauge(
             "event_loop_lag_seconds",

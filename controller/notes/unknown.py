@@ -19,7 +19,7 @@ INTERVAL = 30.0
 _MOST_LOGGED = 5  # GUIDs of copies in one log line
 
 
-class KnownCopies(Protocol):
+class ListedCopies(Protocol):
     """The records of copies."""
 
     async def list_images(self) -> tuple[CachedImage, ...]:
@@ -29,7 +29,7 @@ class KnownCopies(Protocol):
 class UnknownCopies:
     """The copies that LRPs run from and the store does not know."""
 
-    def __init__(self, uses: CopyUses, records: KnownCopies, process: Process) -> None:
+    def __init__(self, uses: CopyUses, records: ListedCopies, process: Process) -> None:
         self._uses, self._records = uses, records
         self._unknown = frozenset[CacheGuid]()
         process.metrics.copies.unknown.set_function(lambda: len(self._unknown))

@@ -19,7 +19,7 @@ from reconcile.errors import Conflict, NotFound
 from reconcile.foreign_text import reason_text
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, Digest, ImageReference, parse_digest
-from reconcile.trust import BlobHolder, ContentProof, Reader, Standing, standing_of
+from reconcile.trust import BlobHolder, ContentProof, ContentStanding, Reader, standing_of
 
 MOST_HOLDERS = 1000
 """Images with a blob of which one of a trust domain is looked for: those that were verified last."""
@@ -221,11 +221,11 @@ def _choose_holder(
         for guid, content, source in some:
             is_of_host = bool(reader.host) and source.startswith(f"{reader.host}/")
             match standing_of(reader, logins.get(content, ()), is_of_host=is_of_host):
-                case Standing.PROVEN:
+                case ContentStanding.PROVEN:
                     return BlobHolder(CacheGuid(guid))
-                case Standing.SHARED:
+                case ContentStanding.SHARED:
                     shared = shared or guid
-                case Standing.FOREIGN:
+                case ContentStanding.FOREIGN:
                     pass
     return None if shared is None else BlobHolder(CacheGuid(shared), is_proven=False)
 

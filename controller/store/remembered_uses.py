@@ -5,7 +5,7 @@ from sqlalchemy import Connection, select
 from controller.store.tables import bindings, jobs, lrps, original_sources
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.references import CacheGuid, Rootfs
-from reconcile.usage import MigratedLrp, RememberedUses, StagedCopy
+from reconcile.usage import CopyBinding, MigratedLrp, RememberedUses
 
 
 def read(connection: Connection) -> RememberedUses:
@@ -13,7 +13,7 @@ def read(connection: Connection) -> RememberedUses:
     return RememberedUses(_staged(connection), _migrated(connection))
 
 
-def _staged(connection: Connection) -> tuple[StagedCopy, ...]:
+def _staged(connection: Connection) -> tuple[CopyBinding, ...]:
     wanted = (
         select(
             bindings.c.requester,
@@ -27,7 +27,7 @@ def _staged(connection: Connection) -> tuple[StagedCopy, ...]:
         .order_by(bindings.c.number)
     )
     return tuple(
-        StagedCopy(requester, AppGuid(app_guid), source, staged_at, CacheGuid(cache_guid))
+        CopyBinding(requester, AppGuid(app_guid), source, staged_at, CacheGuid(cache_guid))
         for requester, app_guid, source, staged_at, cache_guid in connection.execute(wanted)
     )
 

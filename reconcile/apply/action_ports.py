@@ -12,7 +12,7 @@ from reconcile.ports import (
     CellPulls,
     Instances,
     Journal,
-    Logins,
+    LrpLogins,
     Lrps,
     OriginalSources,
 )
@@ -64,7 +64,7 @@ class ActionPorts:
     """
 
     lrps: Lrps
-    logins: Logins
+    logins: LrpLogins
     bridges: Bridges
     instances: Instances
     journal: Journal

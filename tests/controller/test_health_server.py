@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from controller.health_server import HealthAnswers, serve_health
-from controller.metrics.instance import Check
+from controller.metrics.instance import SelfCheck
 from controller.self_checks import Unwell
 from reconcile.errors import Invalid
 
@@ -57,7 +57,7 @@ def test_an_address_in_use_is_refused() -> None:
 
 
 def test_what_is_unwell_is_listed_with_reasons() -> None:
-    found = [Unwell(Check.BBS, 1_700_000_000.5, "its events are not followed")]
+    found = [Unwell(SelfCheck.BBS, 1_700_000_000.5, "its events are not followed")]
     with serve_health("127.0.0.1:0", HealthAnswers(str, lambda: found)) as port:
         status, text = ask(port, "/health")
 

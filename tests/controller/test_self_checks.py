@@ -8,7 +8,7 @@ from controller.config_file import ConfigError
 from controller.config_reloads import ConfigReloads
 from controller.loop_lag import SLOT, SLOTS, TICK, LoopLag
 from controller.metrics import Metrics
-from controller.metrics.instance import Check
+from controller.metrics.instance import SelfCheck
 from controller.self_checks import INTERVAL, LONGEST_LAG, SelfChecks, Unwell
 
 
@@ -30,10 +30,10 @@ class Scene:
         self.lag = LoopLag(self.clock)
         self.checks = SelfChecks(self.metrics.instance, self.lag, self.clock)
         self.said = ""
-        self.checks.add(Check.BBS, lambda: self.said, after=30.0)
-        self.checks.add(Check.CELLS, lambda: "")
+        self.checks.add(SelfCheck.BBS, lambda: self.said, after=30.0)
+        self.checks.add(SelfCheck.CELLS, lambda: "")
 
-    def metric(self, check: Check) -> float | None:
+    def metric(self, check: SelfCheck) -> float | None:
         return self.metrics.registry.get_sample_value("docker_cache_unwell", {"check": check})
 
 
@@ -51,9 +51,9 @@ def test_what_is_wrong_for_long_enough_is_unwell_since_it_began(scene: Scene) ->
     scene.clock.now = 1030.0
     scene.checks.look()
 
-    assert scene.checks.unwell == (Unwell(Check.BBS, 1000.0, "its events are not followed"),)
-    assert scene.metric(Check.BBS) == 1
-    assert scene.metric(Check.CELLS) == 0
+    assert scene.checks.unwell == (Unwell(SelfCheck.BBS, 1000.0, "its events are not followed"),)
+    assert scene.metric(SelfCheck.BBS) == 1
+    assert scene.metric(SelfCheck.CELLS) == 0
 
 
 def test_what_was_well_in_between_begins_anew(scene: Scene) -> None:
@@ -67,19 +67,19 @@ def test_what_was_well_in_between_begins_anew(scene: Scene) -> None:
     scene.checks.look()
 
     assert scene.checks.unwell == ()
-    assert scene.metric(Check.BBS) == 0
+    assert scene.metric(SelfCheck.BBS) == 0
 
 
 def test_what_nobody_can_be_asked_about_is_told(scene: Scene) -> None:
-    scene.checks.report_problem(Check.DATABASE, "it does not answer")
+    scene.checks.report_problem(SelfCheck.DATABASE, "it does not answer")
     scene.checks.look()
     scene.clock.now += 60.0
-    scene.checks.report_problem(Check.DATABASE, "it refuses the login")
+    scene.checks.report_problem(SelfCheck.DATABASE, "it refuses the login")
     scene.checks.look()
 
-    assert list(scene.checks.unwell) == [Unwell(Check.DATABASE, 1000.0, "it refuses the login")]
+    assert list(scene.checks.unwell) == [Unwell(SelfCheck.DATABASE, 1000.0, "it refuses the login")]
 
-    scene.checks.report_problem(Check.DATABASE, "")
+    scene.checks.report_problem(SelfCheck.DATABASE, "")
     scene.checks.look()
 
     assert not scene.checks.unwell
@@ -88,10 +88,10 @@ def test_what_nobody_can_be_asked_about_is_told(scene: Scene) -> None:
 @pytest.mark.looptime
 async def test_everything_is_looked_at_at_an_interval(scene: Scene) -> None:
     with scene.checks.looking():
-        scene.checks.add(Check.COPIES, lambda: "1 of them is incomplete")
+        scene.checks.add(SelfCheck.COPIES, lambda: "1 of them is incomplete")
         assert not scene.checks.unwell
         await asyncio.sleep(INTERVAL)
-        assert [each.check for each in list(scene.checks.unwell)] == [Check.COPIES]
+        assert [each.check for each in list(scene.checks.unwell)] == [SelfCheck.COPIES]
 
 
 @pytest.mark.looptime
@@ -104,7 +104,7 @@ async def test_a_loop_that_stands_still_is_seen_while_it_does_and_a_minute_after
         assert scene.lag.seconds() == LONGEST_LAG + 1.0
         (found,) = scene.checks.unwell
         assert (found.check, found.reason) == (
-            Check.EVENT_LOOP,
+            SelfCheck.EVENT_LOOP,
             "the event loop did nothing else for 6.0 s within the last minute",
         )
         await asyncio.sleep(TICK)

@@ -7,10 +7,10 @@ from reconcile.references import ImageReference, parse_image_reference
 from reconcile.trust import (
     NO_LOGIN,
     UNKNOWN_LOGIN,
+    ContentStanding,
     Reader,
     ShareContent,
     Sharing,
-    Standing,
     TrustDomain,
     may_join,
     standing_of,
@@ -57,30 +57,32 @@ def test_a_trust_domain_is_a_registry_an_organization_or_the_platform(
 @pytest.mark.parametrize(
     ("login", "logins", "standing"),
     [
-        ("mine", {NO_LOGIN}, Standing.PROVEN),
-        ("mine", {"mine"}, Standing.PROVEN),
-        ("mine", {"theirs", NO_LOGIN}, Standing.PROVEN),
-        (NO_LOGIN, {NO_LOGIN}, Standing.PROVEN),
-        ("mine", {"theirs"}, Standing.SHARED),
-        (NO_LOGIN, {"theirs"}, Standing.SHARED),
-        (NO_LOGIN, {UNKNOWN_LOGIN}, Standing.SHARED),
-        ("mine", set(), Standing.FOREIGN),
-        (NO_LOGIN, set(), Standing.FOREIGN),
+        ("mine", {NO_LOGIN}, ContentStanding.PROVEN),
+        ("mine", {"mine"}, ContentStanding.PROVEN),
+        ("mine", {"theirs", NO_LOGIN}, ContentStanding.PROVEN),
+        (NO_LOGIN, {NO_LOGIN}, ContentStanding.PROVEN),
+        ("mine", {"theirs"}, ContentStanding.SHARED),
+        (NO_LOGIN, {"theirs"}, ContentStanding.SHARED),
+        (NO_LOGIN, {UNKNOWN_LOGIN}, ContentStanding.SHARED),
+        ("mine", set(), ContentStanding.FOREIGN),
+        (NO_LOGIN, set(), ContentStanding.FOREIGN),
     ],
 )
 def test_what_was_read_without_a_login_is_public_in_its_domain_and_the_rest_is_each_logins_own(
-    login: str, logins: set[str], standing: Standing
+    login: str, logins: set[str], standing: ContentStanding
 ) -> None:
     assert standing_of(Reader(TrustDomain("registry docker.io"), (login,)), logins) is standing
 
 
 def test_a_copy_that_was_made_from_a_registry_is_shared_in_it_although_nobody_noted_a_login() -> None:
-    assert standing_of(reader(), (), is_of_host=True) is Standing.SHARED
-    assert standing_of(reader(share=ShareContent.ORGANIZATION), (), is_of_host=True) is Standing.FOREIGN
+    assert standing_of(reader(), (), is_of_host=True) is ContentStanding.SHARED
+    assert (
+        standing_of(reader(share=ShareContent.ORGANIZATION), (), is_of_host=True) is ContentStanding.FOREIGN
+    )
 
 
 def test_where_everybody_trusts_everybody_an_answer_of_the_source_is_always_enough() -> None:
-    assert standing_of(reader(ELSEWHERE, "org-2", share=ShareContent.ALL), ()) is Standing.SHARED
+    assert standing_of(reader(ELSEWHERE, "org-2", share=ShareContent.ALL), ()) is ContentStanding.SHARED
 
 
 def test_a_login_is_kept_as_a_hash_that_only_its_key_its_host_and_its_parts_give() -> None:
@@ -104,7 +106,7 @@ def test_a_key_that_was_rotated_still_recognizes_what_was_read_before() -> None:
     rotated = Sharing(ShareContent.REGISTRY, (NEW_KEY, KEY)).reader(HUB, "", LOGIN)
 
     assert rotated.login != before.login
-    assert standing_of(rotated, {before.login}) is Standing.PROVEN
+    assert standing_of(rotated, {before.login}) is ContentStanding.PROVEN
 
 
 def test_a_login_that_no_text_encoding_knows_is_hashed_too() -> None:

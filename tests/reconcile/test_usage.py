@@ -10,10 +10,10 @@ from reconcile.lrps import AppGuid, ModificationTag, ProcessGuid, SchedulingInfo
 from reconcile.records import CachedImage, requester_of_lrp, requester_of_operator, requester_of_task
 from reconcile.references import CacheGuid, CacheRepositories, Digest, Rootfs, parse_image_reference
 from reconcile.usage import (
+    CopyBinding,
     CopyUser,
     MigratedLrp,
     RememberedUses,
-    StagedCopy,
     UsageSurvey,
     UseKind,
     used_by,
@@ -40,13 +40,13 @@ def task(rootfs: Rootfs, state: TaskState = TaskState.RUNNING) -> Task:
     return Task(TaskGuid("t-1"), "cf-tasks", state, created_at=0, rootfs=rootfs, log_guid=APP)
 
 
-def staged(cache_guid: CacheGuid, at: int, *, source: str = str(SOURCE), by: str = "task:t-0") -> StagedCopy:
-    return StagedCopy(by, APP, source, at * 1_000_000_000, cache_guid)
+def staged(cache_guid: CacheGuid, at: int, *, source: str = str(SOURCE), by: str = "task:t-0") -> CopyBinding:
+    return CopyBinding(by, APP, source, at * 1_000_000_000, cache_guid)
 
 
 def survey(
     *,
-    staged: tuple[StagedCopy, ...] = (),
+    staged: tuple[CopyBinding, ...] = (),
     migrated: tuple[MigratedLrp, ...] = (),
     pinned: frozenset[AppGuid] = frozenset(),
 ) -> UsageSurvey:

@@ -19,10 +19,10 @@ from reconcile.references import Digest, ImageReference, parse_image_reference
 from reconcile.trust import (
     BlobHolder,
     ContentProof,
+    ContentStanding,
     Reader,
     ShareContent,
     Sharing,
-    Standing,
     TrustDomain,
 )
 from tests.controller.store.samples import (
@@ -59,24 +59,24 @@ async def cached(store: Store, reader: Reader, *, content: Digest = CONTENT) -> 
     return made
 
 
-async def standing(store: Store, reader: Reader) -> Standing:
+async def standing(store: Store, reader: Reader) -> ContentStanding:
     return (await store.content_proofs.find_shown(CONTENT, reader)).standing
 
 
 async def test_what_was_read_with_a_login_is_proven_for_that_login_alone(store: Store) -> None:
     await cached(store, ALICE)
 
-    assert await standing(store, ALICE) is Standing.PROVEN
-    assert await standing(store, MALLORY) is Standing.SHARED
-    assert await standing(store, PUBLIC) is Standing.SHARED
-    assert await standing(store, ELSEWHERE) is Standing.FOREIGN
+    assert await standing(store, ALICE) is ContentStanding.PROVEN
+    assert await standing(store, MALLORY) is ContentStanding.SHARED
+    assert await standing(store, PUBLIC) is ContentStanding.SHARED
+    assert await standing(store, ELSEWHERE) is ContentStanding.FOREIGN
 
 
 async def test_what_was_read_without_a_login_is_proven_in_its_domain(store: Store) -> None:
     await cached(store, PUBLIC)
 
-    assert await standing(store, ALICE) is Standing.PROVEN
-    assert await standing(store, ELSEWHERE) is Standing.FOREIGN
+    assert await standing(store, ALICE) is ContentStanding.PROVEN
+    assert await standing(store, ELSEWHERE) is ContentStanding.FOREIGN
 
 
 async def test_blobs_are_mounted_from_copies_of_the_same_domain_those_that_are_proven_first(
@@ -102,8 +102,8 @@ async def test_a_rebuilt_copy_is_shared_in_the_registry_that_it_was_copied_from(
     made = image(await store.records.reserve_guid(CONTENT), platform=CONTENT)
     await store.records.keep_image(made, BLOBS)
 
-    assert await standing(store, PUBLIC) is Standing.SHARED
-    assert await standing(store, ELSEWHERE) is Standing.FOREIGN
+    assert await standing(store, PUBLIC) is ContentStanding.SHARED
+    assert await standing(store, ELSEWHERE) is ContentStanding.FOREIGN
     assert (await store.records.find_holders(BLOBS, PUBLIC))[BLOBS[0]].is_proven is False
     assert await store.records.find_holders(BLOBS, ELSEWHERE) == {}
 
@@ -115,7 +115,7 @@ async def test_a_host_whose_name_begins_like_another_ones_is_not_that(store: Sto
 
     like = Reader(TrustDomain(f"registry {short}"), host=short)
 
-    assert await standing(store, like) is Standing.FOREIGN
+    assert await standing(store, like) is ContentStanding.FOREIGN
     assert await store.records.find_holders(BLOBS, like) == {}
     wild = Reader(TrustDomain("registry %"), host="%")
     assert await store.records.find_holders(BLOBS, wild) == {}
@@ -153,7 +153,7 @@ async def test_the_proofs_of_a_copy_go_with_it(store: Store) -> None:
     made = await cached(store, PUBLIC)
     await store.records.drop_image(made.cache_guid)
 
-    assert await standing(store, PUBLIC) is Standing.FOREIGN
+    assert await standing(store, PUBLIC) is ContentStanding.FOREIGN
     assert await store.records.list_sources([CONTENT]) == {}
 
 
@@ -184,7 +184,7 @@ async def test_one_tenant_cannot_fill_the_store_with_proofs(store: Store, most_p
     sources = (await store.records.list_sources([CONTENT]))[CONTENT]
 
     assert len(sources) == most_proofs
-    assert await standing(store, MALLORY) is Standing.PROVEN, "what is public stays so"
+    assert await standing(store, MALLORY) is ContentStanding.PROVEN, "what is public stays so"
 
 
 async def test_what_an_index_leads_to_is_remembered_for_the_platform_that_was_chosen(store: Store) -> None:
@@ -292,22 +292,22 @@ class TestLogins:
         async with open_store(kept_url, journal_key=old, run_id="r") as store:
             await cached(store, self.reader(store))
         async with open_store(kept_url, journal_key=new + b"\n" + old, run_id="r") as store:
-            assert await standing(store, self.reader(store)) is Standing.PROVEN
+            assert await standing(store, self.reader(store)) is ContentStanding.PROVEN
         async with open_store(kept_url, journal_key=new, run_id="r") as store:
-            assert await standing(store, self.reader(store)) is Standing.SHARED
+            assert await standing(store, self.reader(store)) is ContentStanding.SHARED
 
     async def test_without_a_journal_key_they_are_forgotten_and_what_is_public_is_not(self, url: str) -> None:
         async with open_store(url, journal_key=None, run_id="r") as store:
             await cached(store, self.reader(store))
             await store.content_proofs.begin_copy(digest(61), self.reader(store))
-            assert await standing(store, self.reader(store)) is Standing.PROVEN
+            assert await standing(store, self.reader(store)) is ContentStanding.PROVEN
         async with open_store(url, journal_key=None, run_id="r") as store:
-            assert await standing(store, self.reader(store)) is Standing.SHARED
+            assert await standing(store, self.reader(store)) is ContentStanding.SHARED
             begun = await store.content_proofs.begin_copy(digest(61), self.reader(store))
             assert begun[1] is TargetState.UNKNOWN
             await store.content_proofs.save_proof(ContentProof(CONTENT, PUBLIC, "", 6.0))
         async with open_store(url, journal_key=None, run_id="r") as store:
-            assert await standing(store, self.reader(store)) is Standing.PROVEN
+            assert await standing(store, self.reader(store)) is ContentStanding.PROVEN
 
 
 def test_copies_of_an_older_version_are_public_where_they_were_first_copied_from_without_a_login() -> None:
@@ -349,5 +349,10 @@ def test_copies_of_an_older_version_are_public_where_they_were_first_copied_from
         )
         sources = database.transact(lambda connection: list_sources(connection, contents))
 
-    assert found == [Standing.PROVEN, Standing.SHARED, Standing.SHARED, Standing.SHARED]
+    assert found == [
+        ContentStanding.PROVEN,
+        ContentStanding.SHARED,
+        ContentStanding.SHARED,
+        ContentStanding.SHARED,
+    ]
     assert sources == {digest(0): ("pull.example/a/b",)}

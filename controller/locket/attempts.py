@@ -9,13 +9,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from controller.backoff import exact_backoff
 from reconcile.errors import DockerCacheError, Unavailable
 
-PAUSE = 0.25
-"""Seconds between the first failed attempt and the next one; doubles with each failed attempt."""
-
-LONGEST_PAUSE = 1.0
-"""Seconds between a failed attempt and the next one at most."""
+_PAUSE = exact_backoff(0.25, 1.0)
+"""Seconds between a failed attempt and the next one."""
 
 T = TypeVar("T")
 
@@ -52,7 +50,7 @@ async def until_answered(
             ended.put_nowait(error)
 
     async def first_answer(begin_attempt: Callable[[], object]) -> T | DockerCacheError:
-        last, begin, pause = None, loop.time(), PAUSE
+        last, begin, failed = None, loop.time(), 0
         while loop.time() < end:
             if loop.time() >= begin:
                 begin_attempt()
@@ -64,8 +62,8 @@ async def until_answered(
                 continue
             if not isinstance(answer, Unavailable):
                 return answer
-            last, begin = answer, min(begin, loop.time() + pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            failed += 1
+            last, begin = answer, min(begin, loop.time() + _PAUSE(failed))
         return last or late()
 
     async with asyncio.TaskGroup() as tasks:

@@ -2,8 +2,8 @@
 
 A key names what a pass has to reconcile, never what happened to it. So adding a key that waits already
 changes at most its priority, and a key that is added while it is held waits again after its release. A key
-waits at the highest priority that it was given since it was last released as done: a failed pass does not
-send an urgent key behind all others.
+waits at the highest priority that it was given since the last pass over it that did not fail: `done` forgets
+its priority and `again` gives it a new one, but a failed pass does not send an urgent key behind all others.
 
 Two things keep a mistake elsewhere from becoming a loop without pauses. What happens while a key is held does
 not shorten the back-off after its failure, since the failed work may itself have caused it. And a key that

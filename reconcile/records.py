@@ -1,6 +1,7 @@
-"""The records that the store keeps: cache jobs, cached images, bindings, migrations and outcomes of passes.
+"""The records that the store keeps: cache jobs, cached images, bindings and outcomes of passes.
 
-The store only saves them; `JOB_CHANGES` holds which changes of a job's state are allowed.
+The store only saves them; `JOB_CHANGES` holds which changes of a job's state are allowed. Migrations are in
+`reconcile.migrations`.
 """
 
 from collections.abc import Mapping

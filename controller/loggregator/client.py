@@ -62,7 +62,7 @@ class AgentClient:
         except TimeoutError as error:
             await self._reset()
             detail = f"the agent at {self.address} did not answer within {LIMIT:g} s"
-            raise Unavailable(SYSTEM, "timeout", detail) from error
+            raise Unavailable(SYSTEM, ErrorCode.TIMEOUT, detail) from error
         except grpc.aio.AioRpcError as error:
             failure = error_from_status(error, address=self.address)
             if isinstance(failure, Unavailable):  # the peer may be gone without a word

@@ -488,7 +488,7 @@ async def test_images_are_named_by_a_prefix_or_their_source_and_several_at_once(
 
     assert [row["cache_guid"] for row in shown.rows] == [first["cache_guid"], second["cache_guid"]]
     assert [row["cache_guid"] for row in verified.rows] == [third["cache_guid"], first["cache_guid"]]
-    assert (short.status, "no-such-image" in short.err) == (REFUSED, True)
+    assert (short.status, "name-too-short" in short.err) == (REFUSED, True)
     assert evicted.status == REFUSED
     assert [row["cache_guid"] for row in evicted.rows] == [first["cache_guid"], second["cache_guid"]]
     assert "0000000000: admin: no-such-image" in evicted.err

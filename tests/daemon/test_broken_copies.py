@@ -139,16 +139,16 @@ async def test_a_registry_that_gives_nothing_is_found_out_by_time(
     copy = copy_of(env, daemon, first)
     await env.cloud.delete(first)
     await until(lambda: not any(cell.instances for cell in env.cells))
-    forget_layers(env)
+    for cell in env.cells:
+        cell.settings.cleans_before_pull = True
     watch, invariants = StartWatch(env), Invariants(env.bbs, env.cells, env.cloud)
     with watch.watching(), invariants.watching():
         second = await staged_and_cached(env, daemon, "other", image=image_of("web"))
         failure(env, copy)
         for cell in env.cells:
-            cell.start_gate.clear()  # its source is asked first, and its layers are forgotten again
+            cell.start_gate.clear()  # its source is asked first
         start = await watch.start(second)
         await until(lambda: start.moves[-1] == "copy")
-        forget_layers(env)
         for cell in env.cells:
             cell.start_gate.set()
         await until(lambda: start.served_at is not None)

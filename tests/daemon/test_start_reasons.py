@@ -28,7 +28,7 @@ async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(
         tmp_path, version=version, start_delay=0.5, cells=2, sync_interval=None, converge_interval=30.0
     ) as opened:
-        opened.settings |= {"max_consecutive_failures": 2, "start_timeout": "3s"}
+        opened.settings |= {"max_consecutive_failures": 2, "start_timeout": "60s"}
         yield opened
 
 
@@ -56,13 +56,18 @@ def is_scaled_to_nothing(env: Environment) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Why an app does not run, and what is told of it."""
+    """Why an app does not run, and what is told of it.
+
+    Attributes:
+        start_timeout: Short only where nothing but time tells that no instance starts.
+    """
 
     befalls: Callable[[Environment], None]
     reason: str
     state: str
     says: str
     ends_on: str = "copy"
+    start_timeout: str = "60s"
 
 
 CASES = {
@@ -70,7 +75,9 @@ CASES = {
     "cannot be executed": Case(
         cannot_be_executed, "image-not-started", "failed", "no such file or directory", ends_on="source"
     ),
-    "finds no room": Case(finds_no_room, "no-room", "waiting", "insufficient resources: disk"),
+    "finds no room": Case(
+        finds_no_room, "no-room", "waiting", "insufficient resources: disk", start_timeout="3s"
+    ),
     "is scaled to nothing": Case(is_scaled_to_nothing, "no-instances", "waiting", ""),
 }
 
@@ -80,6 +87,7 @@ async def test_an_app_that_does_not_run_is_not_called_cached_and_opens_no_circui
     env: Environment, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     case = CASES[name]
+    env.settings["start_timeout"] = case.start_timeout
     daemon = await env.started_daemon()
     await daemon.logged("canary.cells-can-pull")
     apps = [await staged_and_cached(env, daemon, f"web-{n}") for n in range(APPS)]

@@ -192,6 +192,8 @@ class SimulatedCell:
             await asyncio.sleep(DRAIN_INTERVAL)
 
     def _puller(self) -> Puller:
+        if self.settings.cleans_before_pull:
+            self.clean()
         settings = self.settings
         access = RegistryAccess(
             self.network,

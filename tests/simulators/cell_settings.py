@@ -86,6 +86,8 @@ class CellSettings:
         authorities: PEM file of the authorities that the cell trusts with registries; empty for the system's.
         first_pause: Seconds before a registry that has too many requests is asked the second of five times.
         reconnect_pause: Seconds before the rest of a blob that was cut is asked for.
+        cleans_before_pull: Whether layers that no container uses are deleted before each pull, as grootfs does
+            above its threshold.
         reports_tags: Whether metric tags and internal routes are reported with a start.
         crash_beats_stop: Whether a failed creation is told as a crash although a stop waits for its end.
         crash_reason: Tells why an instance crashes instead of starting; empty for not.
@@ -116,6 +118,7 @@ class CellSettings:
     authorities: str = ""
     first_pause: float = 2.0
     reconnect_pause: float = 1.0
+    cleans_before_pull: bool = False
     reports_tags: bool = True
     crash_beats_stop: bool = False
     crash_reason: Callable[[DesiredLRP], str] = lambda _lrp: ""

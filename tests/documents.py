@@ -12,6 +12,7 @@ _FENCE = re.compile(r"^( *)```(\S*)$")
 _BEGIN_OF_STORY = ("<!-- tour -->", "<!-- year -->")
 _END_OF_STORY = ("<!-- end of tour -->", "<!-- end of year -->")
 _NOT_RUN = re.compile(r"^ *<!-- not run: (.+) -->$")
+_RUN_BY = re.compile(r"^ *<!-- run by: (.+) -->$")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.*)$", flags=re.MULTILINE)
 _GIVEN_ANCHOR = re.compile(r"\{ #(\S+) \}")
@@ -25,6 +26,7 @@ class Block:
         where: Page and line, for people.
         language: What stands behind its fence.
         not_run: Why its commands are not run; empty when they are.
+        run_by: The test module that runs its commands, below the root; empty for one that runs with all others.
         is_of_story: It is part of what a story with commands prints.
     """
 
@@ -32,6 +34,7 @@ class Block:
     language: str
     lines: tuple[str, ...]
     not_run: str
+    run_by: str
     is_of_story: bool = False
 
     @property
@@ -41,8 +44,16 @@ class Block:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The lines that somebody types."""
-        return tuple(line.removeprefix("$ ") for line in self.lines if line.startswith("$ "))
+        """What somebody types, each with the lines in which it goes on."""
+        typed = list[str]()
+        goes_on = False
+        for line in self.lines:
+            if goes_on:
+                typed[-1] += f"\n{line}"
+            elif line.startswith("$ "):
+                typed.append(line.removeprefix("$ "))
+            goes_on = line.endswith("\\") and (goes_on or line.startswith("$ "))
+        return tuple(typed)
 
 
 def documents() -> tuple[Path, ...]:
@@ -52,23 +63,37 @@ def documents() -> tuple[Path, ...]:
 
 def blocks(path: Path) -> Iterator[Block]:
     """Read the fenced blocks of a document, in their order."""
-    begun: tuple[int, str, str, str] | None = None
+    begun: tuple[int, str, str, str, str] | None = None
     held, before, is_of_story = list[str](), "", False
     for number, line in enumerate(path.read_text().splitlines(), 1):
         fence = _FENCE.match(line)
         is_of_story = line in _BEGIN_OF_STORY or (is_of_story and line not in _END_OF_STORY)
         if begun is None:
             if fence:
-                mark = _NOT_RUN.match(before)
-                begun, held = (number, fence[1], fence[2], mark[1] if mark else ""), []
+                begun, held = (
+                    (number, fence[1], fence[2], _mark(_NOT_RUN, before), _mark(_RUN_BY, before)),
+                    [],
+                )
         elif fence and fence[1] == begun[1] and not fence[2]:
             where = f"{path.relative_to(ROOT)}:{begun[0]}"
             lines = tuple(each.removeprefix(begun[1]) for each in held)
-            yield Block(where, begun[2], lines, begun[3], is_of_story)
+            yield Block(where, begun[2], lines, *begun[3:], is_of_story)
             begun = None
         else:
             held.append(line)
         before = line
+
+
+def _mark(pattern: re.Pattern[str], line: str) -> str:
+    """Read what a line above a block says of it."""
+    found = pattern.match(line)
+    return found[1] if found else ""
+
+
+def blocks_run_by(module: str) -> tuple[Block, ...]:
+    """Find the blocks that a test module has to run, by its `__file__`."""
+    name = Path(module).relative_to(ROOT).as_posix()
+    return tuple(block for path in documents() for block in blocks(path) if block.run_by == name)
 
 
 def links(path: Path) -> Iterator[str]:

@@ -9,6 +9,7 @@ _DOCKER_DAEMON = "docker daemon"
 TOGETHER: Mapping[str, str] = {
     "tests/contracts/test_engines.py": _DOCKER_DAEMON,
     "tests/controller/engines/test_docker_real.py": _DOCKER_DAEMON,
+    "tests/deploy/test_documented_container.py": _DOCKER_DAEMON,
     "tests/deploy/test_image.py": _DOCKER_DAEMON,
     "tests/deploy/test_image_parts.py": "small image",
 }

@@ -9,6 +9,7 @@ import pytest
 from hack.wheels import build_own
 from tests.contracts.distribution import free_port
 from tests.deploy.properties import Pems, Tree, least, merged
+from tests.deploy.source import Source
 from tests.simulators.certificates import make_certificates
 
 
@@ -44,6 +45,13 @@ def installed(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = wheels.iterdir()
     subprocess.run([*command, "--target", directory, wheel], check=True, capture_output=True)
     return directory
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """A copy of the source in which the image was built from packages that were downloaded, once for a run."""
+    copied = Source.copied(tmp_path_factory.mktemp("source") / "diego-docker-cache")
+    return copied.built()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The alert rules: what promtool says of them, and whether they speak of metrics and pages that there are."""
 
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from controller.metrics.families import Family
 from hack.alert_cases import CASES, SLOW_TESTS, TESTS
 from hack.alerts import ALERTS, JOB, RULES, Alert
 from hack.reference import FILES, PAGES
-from tests.documents import anchors, blocks
+from tests.documents import ROOT, anchors, blocks, blocks_run_by
 from tests.prometheus import SUFFIXES, Selector, promtool, selectors
 
 OF_PROMETHEUS = {"up": {"job"}}
@@ -26,10 +27,18 @@ def test_a_file_is_what_its_description_says(path: Path) -> None:
 
 @pytest.mark.usefixtures("servers")
 def test_promtool_accepts_the_rules_and_each_alert_fires_as_its_tests_say() -> None:
-    for arguments in (("check", "rules", "--lint=all", RULES), ("test", "rules", TESTS, SLOW_TESTS)):
-        judged = subprocess.run([promtool(), *arguments], capture_output=True, text=True, check=False)
+    """By the commands of the page, which name the files that there are."""
+    commands = [shlex.split(line) for block in blocks_run_by(__file__) for line in block.commands]
+
+    assert {command[:3] for command in map(tuple, commands)} == {
+        ("promtool", "check", "rules"),
+        ("promtool", "test", "rules"),
+    }
+    for _, *words in [*commands, ["promtool", "check", "rules", "--lint=all", str(RULES)]]:
+        judged = subprocess.run([promtool(), *words], cwd=ROOT, capture_output=True, text=True, check=False)
 
         assert judged.returncode == 0, judged.stdout + judged.stderr
+    assert {ROOT / word for command in commands for word in command[3:]} == {RULES, TESTS, SLOW_TESTS}
 
 
 def test_each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() -> None:

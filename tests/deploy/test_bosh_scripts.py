@@ -1,16 +1,20 @@
 """What a VM runs of the BOSH job: its scripts with a stand-in for bpm, and the daemon as bpm.yml says."""
 
+import asyncio
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.daemon.environment import open_environment
 from tests.deploy.bosh import read_yaml
 from tests.deploy.properties import Tree
 from tests.deploy.vm import Vm
+from tests.documents import blocks_run_by
 
 pytestmark = pytest.mark.usefixtures("servers")
 
@@ -96,3 +100,25 @@ def test_the_commands_know_the_config(own: Tree, installed: Path, vcap: Path) ->
     assert unpacked.returncode == 0, unpacked.stderr
     assert json.loads((vm.job / "config" / "files.json").read_text()) == {}
     assert "can be used" in ended.stdout
+
+
+@pytest.mark.thorough
+async def test_commands_are_typed_as_the_page_says(
+    own: Tree, installed: Path, vcap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a development environment, whose config they get by their variable."""
+    Vm(vcap, own, installed)
+    commands = [line for block in blocks_run_by(__file__) for line in block.commands]
+    async with open_environment(tmp_path, pulls=False) as env:
+        await env.started_daemon()
+        monkeypatch.setenv("DOCKER_CACHE_CONFIG", str(env.config_path))
+
+        for command in commands:
+            words = shlex.split(command.replace("/var/vcap/", f"{vcap}/"))
+            ended = await asyncio.to_thread(
+                subprocess.run, words, capture_output=True, text=True, check=False
+            )
+
+            assert (ended.returncode, ended.stderr) == (0, ""), (command, ended.stdout)
+
+    assert len(commands) > 1

@@ -1,6 +1,8 @@
 """The dashboard on a real Prometheus."""
 
 import os
+import shlex
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from hack.grafana.document import grafana_document
 from hack.grafana.prometheus import Prometheus, QueryFailed, is_installed, run_prometheus
 from hack.grafana.text import PanelQueries, show
 from tests.contracts.distribution import free_port
+from tests.documents import ROOT, blocks_run_by
 
 pytestmark = pytest.mark.usefixtures("servers")
 
@@ -41,3 +44,13 @@ def test_it_evaluates_every_query_and_says_that_nobody_answers(prometheus: Prome
     assert "[red] critical  No instance of the daemon" in text
     assert "█|  No instance of the daemon answers" in text
     assert "  first     [red] no" in text
+
+
+def test_it_is_shown_without_grafana_as_the_page_says(prometheus: Prometheus) -> None:
+    ((words,),) = ([shlex.split(line) for line in block.commands] for block in blocks_run_by(__file__))
+    typed = [prometheus.url if word.startswith("http://") else word for word in words]
+
+    shown = subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert shown.returncode == 0, shown.stderr
+    assert words[-1] in shown.stdout

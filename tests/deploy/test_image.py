@@ -7,9 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -26,11 +24,11 @@ from hack.oci_image import debian
 from hack.oci_image.build import CONTAINER, USER
 from hack.oci_image.contents import unpack
 from hack.oci_image.debian import PYTHON
-from tests.authorities import environment_of_downloads
 from tests.contracts.distribution import free_port
-from tests.contracts.docker_engine import run_dockerd
 from tests.deploy.bosh import ROOT
+from tests.deploy.image import running_dockerd
 from tests.deploy.properties import Pems
+from tests.deploy.source import Source
 
 pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("servers"), pytest.mark.timeout(900)]
 
@@ -73,56 +71,15 @@ class Engine:
 
 
 @pytest.fixture(scope="module")
-def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the image, and with the packages that it was built from."""
-    directory = tmp_path_factory.mktemp("image")
-    build(directory)
-    return directory
-
-
-def build(output: Path, *arguments: str, before: tuple[str, ...] = ()) -> None:
-    command = [*before, sys.executable, "-m", "hack.oci_image.build", "--output", str(output), *arguments]
-    ended = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment_of_downloads() | {"PYTHONPATH": "."},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-
-
-@pytest.fixture(scope="module")
-def engine(collected: Path) -> Iterator[Engine]:
-    with tempfile.TemporaryDirectory(prefix="image-") as directory:
-        with run_dockerd(Path(directory)) as daemon:
-            client = docker.DockerClient(base_url=daemon.address, timeout=120)
-            try:
-                with archive_in(collected).open("rb") as archive:
-                    (image,) = client.images.load(archive)
-                yield Engine(client, image.tags[0])
-            finally:
-                client.close()
-        unmount_below(directory)
-
-
-def unmount_below(directory: str) -> None:
-    """Unmount the network namespace that a daemon keeps for containers, and leaves when it ends."""
-    mounted = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
-    for place in [*mounted]:
-        if place.startswith(f"{directory}/"):
-            subprocess.run(["umount", place], check=True)
-
-
-def archive_in(directory: Path) -> Path:
-    return directory / f"diego-docker-cache-{__version__}.tar"
-
-
-def test_the_same_packages_give_the_same_bytes_without_a_network(collected: Path, tmp_path: Path) -> None:
-    build(tmp_path, "--packages", str(collected / "packages"), before=("unshare", "--net"))
-
-    assert archive_in(tmp_path).read_bytes() == archive_in(collected).read_bytes()
+def engine(source: Source) -> Iterator[Engine]:
+    with running_dockerd() as address:
+        client = docker.DockerClient(base_url=address, timeout=120)
+        try:
+            with source.archive.open("rb") as archive:
+                (image,) = client.images.load(archive)
+            yield Engine(client, image.tags[0])
+        finally:
+            client.close()
 
 
 def test_its_name_is_its_version(engine: Engine) -> None:
@@ -264,17 +221,17 @@ STATUS = "import sys; print(open(f'/proc/{sys.argv[1]}/status').read())"
 
 
 @pytest.fixture(scope="module")
-def machine(collected: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def machine(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive of a machine's files: those of the image, systemd and the unit."""
     scratch = tmp_path_factory.mktemp("machine")
     root = scratch / "root"
     root.mkdir()
-    with tarfile.open(archive_in(collected)) as archive:
+    with tarfile.open(source.archive) as archive:
         (loaded,) = json.loads(read(archive, "manifest.json"))
         for layer in loaded["Layers"]:
             subprocess.run(["tar", "-xz", "-C", root], input=read(archive, layer), check=True)
     debian.download(scratch / "packages", scratch / "apt", with_needs=("systemd", "procps"), files_only=())
-    there = {package.name for package in debian.packages_in(collected / "packages" / "debian")}
+    there = {package.name for package in debian.packages_in(source.packages / "debian")}
     for package in debian.packages_in(scratch / "packages"):
         if package.name not in there:
             unpack(package.file, root)

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import json
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from controller.config import load_config
 from hack.reference import PAGES, TABLES, TOUR, YEAR, marks_of, timeline, with_current_table
-from tests.documents import ROOT, Block, anchors, blocks, documents, links
+from tests.documents import ROOT, Block, anchors, blocks, blocks_run_by, documents, links
 
 README = ROOT / "README.md"
 
@@ -214,6 +215,30 @@ def steps(text: str) -> list[str]:
 async def test_the_demo_prints_the_steps_that_its_page_shows() -> None:
     """hack/update-docs --demo writes it."""
     assert steps(await printed("hack/demo.py")) == steps(timeline("hack/demo"))
+
+
+KEPT = "Everything keeps running until Ctrl-C"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("servers")
+@pytest.mark.thorough
+@pytest.mark.parametrize("command", [each for block in blocks_run_by(__file__) for each in block.commands])
+async def test_the_demo_can_be_told_otherwise(command: str) -> None:
+    """One of them stays until somebody ends it."""
+    process = await asyncio.create_subprocess_exec(
+        *command.split(), cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    written = ""
+    async for line in process.stdout:
+        written += line.decode()
+        if KEPT in line.decode():
+            process.send_signal(signal.SIGINT)
+
+    assert await process.wait() == 0, written
+    assert "every step above was checked" in written
+    assert (KEPT in written) == ("--keep" in command)
 
 
 @pytest.mark.slow

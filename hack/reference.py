@@ -120,8 +120,9 @@ def phases() -> str:
     return "\n".join(rows)
 
 
-_NOT_RUN = {"run": "the daemon runs until a signal", "restore-backup": "it replaces the database"}
-"""Why the examples of some commands are not run by tests."""
+_RUN_APART = {"run", "restore-backup"}
+"""Commands whose examples need a test of their own: they start the daemon, or replace its database."""
+_TEST_APART = "tests/daemon/test_documented_operation.py"
 
 _STATES: Mapping[AppState, str] = {
     AppState.CACHED: "At least one of its instances runs from its copy; a droplet names its copy.",
@@ -269,7 +270,7 @@ def _paragraph(text: str, name: str) -> list[str]:
         return [" ".join(text.split())]
     examples = [line.strip() for line in text.splitlines()[1:] if line.strip()]
     shown = [f"$ {line}" for line in examples if not line.endswith(":")]
-    mark = [f"<!-- not run: {_NOT_RUN[name]} -->"] if name in _NOT_RUN else []
+    mark = [f"<!-- run by: {_TEST_APART} -->"] if name in _RUN_APART else []
     return [*mark, "```console", *shown, "```"]
 
 

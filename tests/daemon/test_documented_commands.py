@@ -1,6 +1,7 @@
 """Runs the commands that README and documentation show, in their order, against one development environment.
 
-A `console` block is run. One that cannot be has `<!-- not run: the reason -->` on the line above it.
+A `console` block is run. One that another test module runs has `<!-- run by: the module -->` on the line above it,
+and one that cannot be run has `<!-- not run: the reason -->`. So may a `shell-session` block, which is not run here.
 """
 
 import asyncio
@@ -14,22 +15,23 @@ from pathlib import Path
 import pytest
 
 from hack.reference import every_command
+from tests.contracts.distribution import free_port
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.operator import Operator, Row, running_apps, until_deletable
-from tests.documents import PAGES, Block, blocks, documents
+from tests.documents import PAGES, ROOT, Block, blocks, documents
 from tests.simulators import images
 
 PROGRAM = "diego-docker-cache"
 NOT_RUN = {
-    "one of them stays, and both tell the story above": "hack/demo",
     "runs all tests": "hack/test",
-    "takes minutes and measures": "hack/bench/",
-    "the daemon runs until a signal": f"{PROGRAM} run",
-    "works only where no daemon runs": f"{PROGRAM} migrations --direct",
-    "it replaces the database": f"{PROGRAM} restore-backup",
-    "it needs a server that is away": f"{PROGRAM} status",
 }
 """Why a block is not run, and how each of its commands then begins."""
+PLATFORM = ("bosh", "cf", "cfdot", "uaac", "grpcurl", "registry")
+SYSTEM = ("journalctl", "systemctl", "systemd-analyze", "install", "useradd", "cp", "cd", "grep", "git")
+OTHERS = frozenset((*PLATFORM, *SYSTEM, "skopeo", "pg_dump", "mariadb-dump"))
+"""Programs of others, in blocks that nothing runs: they need a real platform, or change the machine."""
+OURS = re.compile(rf"\bhack/|\b{PROGRAM} [a-z]")
+"""How a command of ours begins, wherever it stands in a line."""
 
 WRONG_USAGE = 3
 GUID = "03943662-ba36-4c22-8f5b-bcaec55a8303"
@@ -38,12 +40,11 @@ HEXADECIMAL = re.compile(r"[0-9a-f]{4,8}(-[0-9a-f]{4}){0,3}(-[0-9a-f]{12})?")
 EXAMPLES = {"sandbox": "acme", "prod": "acme", "prod-*": "acme*", "web-*": "web*"}
 """Names that only an example has, and those that are there."""
 REFERENCE = "docker.io/library/nginx:1.27"
+DEBUG_ADDRESS = "127.0.0.1:17093"
 CONFIGURED = {
     name for name, command in every_command() if any(each.name == "config_path" for each in command.params)
 }
 """The commands that take the daemon's config."""
-SHOWN_ELSEWHERE = 5
-"""Commands of ours in blocks of other programs, fewer than there are."""
 STORIES = frozenset({"hack/demo", "hack/demo --tour", "hack/demo --year", "hack/demo --ha"})
 """Run by tests/test_docs.py, with what they print."""
 
@@ -54,16 +55,22 @@ async def env(tmp_path: Path) -> AsyncIterator[Environment]:
         tmp_path, start_delay=0.05, pulls=False, sync_interval=30.0, converge_interval=1.0
     ) as opened:
         opened.settings |= {"sync_interval": "1s", "start_paused": True, "log_level": "info"}
-        opened.settings |= {"eviction_grace": "1s"}
+        opened.settings |= {"eviction_grace": "1s", "debug_address": f"127.0.0.1:{free_port()}"}
         opened.connect_cloud_controller()
         await running_apps(opened, "web", "worker", instances=1)
         await opened.started_daemon()
         yield opened
 
 
-def console_blocks() -> Iterator[Block]:
+def all_blocks() -> Iterator[Block]:
     for path in documents():
-        yield from (block for block in blocks(path) if block.language == "console" and not block.is_of_story)
+        yield from (block for block in blocks(path) if block.language in {"console", "shell-session"})
+
+
+def console_blocks() -> Iterator[Block]:
+    for block in all_blocks():
+        if block.language == "console" and not (block.is_of_story or block.run_by):
+            yield block
 
 
 def test_what_is_not_run_is_known() -> None:
@@ -75,32 +82,19 @@ def test_what_is_not_run_is_known() -> None:
         assert all(each.startswith(NOT_RUN[block.not_run]) for each in block.commands), block.where
 
 
-def test_what_is_never_run_is_no_command_of_ours() -> None:
-    """Those of other programs stand in shell-session blocks."""
-    never_run = [block for path in documents() for block in blocks(path) if block.language == "shell-session"]
+def test_what_nothing_runs_is_of_others() -> None:
+    never_run = [block for block in all_blocks() if block.language == "shell-session" and not block.run_by]
+    commands = [(block.where, command) for block in never_run for command in block.commands]
 
-    assert [block.where for block in never_run for each in block.commands if each.startswith(PROGRAM)] == []
-
-
-def test_what_is_typed_elsewhere_exists() -> None:
-    """As in a container, or by a path: nothing runs these commands."""
-    typed = [
-        (block.where, shlex.split(words))
-        for path in documents()
-        for block in blocks(path)
-        if block.language == "shell-session"
-        for words in re.findall(rf"{PROGRAM}(?::[0-9.]+)? ([a-z].*)", block.text)
-    ]
-
-    assert len(typed) > SHOWN_ELSEWHERE
-    assert [(where, words) for where, words in typed if not is_command(words)] == []
+    assert [(where, command) for where, command in commands if command.split()[0] not in OTHERS] == []
+    assert [(where, command) for where, command in commands if OURS.search(command)] == []
 
 
-def is_command(words: list[str]) -> bool:
-    """Whether there is such a command, with these options."""
-    found = [command for name, command in every_command() if name.split() == words[: len(name.split())]]
-    options = {option for command in found for each in command.params for option in each.opts}
-    return bool(found) and options >= {word for word in words if word.startswith("-")}
+def test_the_module_that_is_to_run_a_block_looks_for_it() -> None:
+    modules = {block.run_by for block in all_blocks() if block.run_by}
+
+    assert modules
+    assert [each for each in modules if "blocks_run_by(__file__)" not in (ROOT / each).read_text()] == []
 
 
 def test_every_block_has_a_command() -> None:
@@ -143,8 +137,10 @@ class Typist:
                 subprocess.run, ["bash", "-c", line], cwd=self._env.directory, check=False
             )
             return "" if done.returncode == 0 else f"status {done.returncode}"
+        if line.startswith("curl "):
+            return await self._asks_debug_server(line)
         inner = re.fullmatch(rf'eval "\$\(({PROGRAM} [^)]+)\)"', line)
-        words = shlex.split(inner[1] if inner else line)
+        words = shlex.split(inner[1] if inner else line.removeprefix("sudo --user vcap "))
         typed = [word for word in words if word not in {"--config", "docker_cache.json"}]
         if typed in self._typed:  # once is enough
             return ""
@@ -154,6 +150,14 @@ class Typist:
             if problem:
                 return problem
         return ""
+
+    async def _asks_debug_server(self, line: str) -> str:
+        """Type a request to the debug server, at the address that it has here."""
+        here = line.replace(DEBUG_ADDRESS, self._env.settings["debug_address"])
+        asked = await asyncio.to_thread(
+            subprocess.run, [*shlex.split(here), "--fail"], capture_output=True, text=True, check=False
+        )
+        return "" if asked.returncode == 0 and asked.stdout else f"status {asked.returncode}: {asked.stdout}"
 
     async def _types_part(self, words: list[str]) -> str:
         """Type one part of a pipeline."""

@@ -14,6 +14,7 @@ _END_OF_STORY = ("<!-- end of tour -->", "<!-- end of year -->")
 _NOT_RUN = re.compile(r"^ *<!-- not run: (.+) -->$")
 _RUN_BY = re.compile(r"^ *<!-- run by: (.+) -->$")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_INLINE_CODE = re.compile(r"`([^`\n]*[^`\s][^`\n]*)`")
 _HEADING = re.compile(r"^#+ (.*)$", flags=re.MULTILINE)
 _GIVEN_ANCHOR = re.compile(r"\{ #(\S+) \}")
 
@@ -98,8 +99,16 @@ def blocks_run_by(module: str) -> tuple[Block, ...]:
 
 def links(path: Path) -> Iterator[str]:
     """Read where a document's links lead to, those in blocks left out."""
-    text = re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
-    yield from _LINK.findall(text)
+    yield from _LINK.findall(_without_blocks(path))
+
+
+def inline_code(path: Path) -> Iterator[str]:
+    """Read what stands between backticks in the sentences and tables of a document."""
+    yield from _INLINE_CODE.findall(_without_blocks(path))
+
+
+def _without_blocks(path: Path) -> str:
+    return re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def anchors(path: Path) -> frozenset[str]:

@@ -18,7 +18,7 @@ from hack.reference import every_command
 from tests.contracts.distribution import free_port
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.operator import Operator, Row, running_apps, until_deletable
-from tests.documents import PAGES, ROOT, Block, blocks, documents
+from tests.documents import PAGES, ROOT, Block, blocks, documents, inline_code
 from tests.simulators import images
 
 PROGRAM = "diego-docker-cache"
@@ -95,6 +95,34 @@ def test_the_module_that_is_to_run_a_block_looks_for_it() -> None:
 
     assert modules
     assert [each for each in modules if "blocks_run_by(__file__)" not in (ROOT / each).read_text()] == []
+
+
+def in_sentences() -> Iterator[tuple[str, list[str]]]:
+    """Find the commands that stand within sentences and tables, with their pages."""
+    commands = {name.split()[0] for name, _ in every_command()}
+    for path in documents():
+        for code in inline_code(path):
+            words = code.replace("'", "").removeprefix(f"{PROGRAM} ").split()
+            if words[0] in commands or words[0].startswith("hack/"):
+                yield path.relative_to(ROOT).as_posix(), words
+
+
+def test_a_command_in_a_sentence_exists() -> None:
+    """Its effect is what the sentence is about, so another test shows it."""
+    written = [*in_sentences()]
+
+    assert {words[0] for _, words in written} >= {"reconcile", "hack/check"}
+    assert [(page, words) for page, words in written if not exists(words)] == []
+
+
+def exists(words: list[str]) -> bool:
+    """Whether there is such a script, or such a command with these options."""
+    if words[0].startswith("hack/"):
+        return (ROOT / words[0]).exists()
+    found = [command for name, command in every_command() if name.split() == words[: len(name.split())]]
+    options = {option for command in found for each in command.params for option in each.opts}
+    named = {word.partition("=")[0] for word in words if word.startswith("-")}
+    return (bool(found) or words == ["config"]) and options | {"--help"} >= named
 
 
 def test_every_block_has_a_command() -> None:

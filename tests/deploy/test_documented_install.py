@@ -11,7 +11,9 @@ from tests.documents import Block, blocks_run_by
 pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("servers"), pytest.mark.timeout(600)]
 
 PACKAGES, PROGRAMS = "/var/vcap/packages/", "/usr/local/bin/"
-INSTALLING = {block.text: block for block in blocks_run_by(__file__) if "/bin/pip wheel" in block.text}.values()
+INSTALLING = {
+    block.text: block for block in blocks_run_by(__file__) if "/bin/pip wheel" in block.text
+}.values()
 """Those that say the same are one."""
 
 

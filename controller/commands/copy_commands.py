@@ -13,7 +13,7 @@ from controller.commands.listing_commands import describe_job
 from controller.commands.options import config_option, direct_option, listing_options, output_option
 from controller.commands.output import Output
 from controller.commands.sessions import Target, call
-from controller.commands.tables import Column, Row
+from controller.commands.tables import Column, Row, size_column
 from controller.commands.words import format_count, format_size, format_time
 from reconcile.errors import DockerCacheError
 from reconcile.reasons import Reason
@@ -157,13 +157,7 @@ def _image_pairs(row: Row) -> list[tuple[str, str]]:
 VERIFY_COLUMNS = (
     Column("source", lambda row: row["source"]),
     Column("status", lambda row: row["status"], is_state=True),
-    Column(
-        "size",
-        lambda row: format_size(row["bytes"]),
-        priority=2,
-        is_number=True,
-        value=lambda row: row["bytes"],
-    ),
+    size_column(2),
     Column("error", lambda row: row["error"], priority=1, is_prose=True),
     Column("cache-guid", lambda row: row["cache_guid"], priority=3),
 )

@@ -12,7 +12,7 @@ from controller.commands.confirmation import ask, explaining_interruption
 from controller.commands.options import config_option, direct_option, listing_options, yes_option
 from controller.commands.output import Output
 from controller.commands.sessions import Target, call
-from controller.commands.tables import Column, Row
+from controller.commands.tables import Column, Row, size_column
 from controller.commands.words import format_age, format_count, format_size, format_time
 from reconcile.errors import Conflict
 
@@ -55,13 +55,7 @@ def _deletable_from(row: Row) -> str:
 COLUMNS = (
     Column("source", lambda row: row["source"] or row["name"]),
     Column("verdict", lambda row: row["verdict"], is_state=True),
-    Column(
-        "size",
-        lambda row: format_size(row["bytes"]),
-        priority=2,
-        is_number=True,
-        value=lambda row: row["bytes"],
-    ),
+    size_column(2),
     Column("unused", _unused, priority=3, value=lambda row: row["unused_since"]),
     Column("deletable-from", _deletable_from, priority=4, value=lambda row: row["deletable_from"]),
     Column("detail", lambda row: row["detail"], priority=1, is_prose=True),

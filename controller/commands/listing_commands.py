@@ -20,7 +20,7 @@ from controller.commands.options import (
 )
 from controller.commands.output import Output
 from controller.commands.sessions import Target, call
-from controller.commands.tables import Column, Row
+from controller.commands.tables import Column, Row, size_column
 from controller.commands.words import (
     format_age,
     format_count,
@@ -40,13 +40,7 @@ def _needs_verification(row: Row) -> str:
 IMAGES = (
     Column("source", lambda row: row["source"]),
     Column("cache-guid", lambda row: row["cache_guid"]),
-    Column(
-        "size",
-        lambda row: format_size(row["bytes"]),
-        priority=1,
-        is_number=True,
-        value=lambda row: row["bytes"],
-    ),
+    size_column(1),
     Column(
         "needs-verification",
         _needs_verification,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from controller.commands.words import format_size
 from reconcile.foreign_text import shown
 
 Row = Mapping[str, Any]
@@ -43,6 +44,17 @@ class Column:
         """Make the key of a row; rows without a value come last."""
         value = self.text(row).lower() if self.value is None else self.value(row)
         return value is None, value
+
+
+def size_column(priority: int) -> Column:
+    """Make the column of how large an image is, which a row has in bytes."""
+    return Column(
+        "size",
+        lambda row: format_size(row["bytes"]),
+        priority=priority,
+        is_number=True,
+        value=lambda row: row["bytes"],
+    )
 
 
 @dataclass(slots=True)

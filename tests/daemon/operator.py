@@ -57,6 +57,16 @@ class Operator:
         return CommandResult(*await self._env.run_command(command, *config, *arguments))
 
 
+async def until_use_is(operator: Operator, name: str, user: str) -> None:
+    """Wait until a copy is used by something of one kind."""
+    async with asyncio.timeout(60):
+        while True:
+            (row,) = (await operator.runs("evict", "--dry-run", name)).rows
+            if f"used by {user}" in row["detail"]:
+                return
+            await asyncio.sleep(0.2)
+
+
 async def until_deletable(operator: Operator, *names: str) -> None:
     """Wait until copies have been unused for long enough to be deleted."""
     async with asyncio.timeout(60):

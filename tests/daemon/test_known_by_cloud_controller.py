@@ -8,7 +8,7 @@ import pytest
 
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.daemon.environment import Environment, open_environment, until
-from tests.daemon.operator import Operator, until_deletable
+from tests.daemon.operator import Operator, until_deletable, until_use_is
 from tests.simulators import images
 from tests.simulators.capi import faults
 from tests.simulators.recipes import Image
@@ -58,6 +58,7 @@ async def test_what_a_droplet_of_a_stopped_app_names_is_evicted_only_when_no_dro
     web.current.image = url
     await env.cloud.stop(web)
     await until(lambda: env.lrp(web) is None)
+    await until_use_is(operator, guid, "droplet")  # first by its staging, which has ended just now
 
     used = await operator.runs("evict", "--yes", guid)
     env.capi.api.faults.order("GET", "^/v3/droplets", faults.fail(), times=None)

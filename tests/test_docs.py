@@ -193,7 +193,7 @@ async def test_the_commands_print_what_the_tour_shows() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("servers")
-@pytest.mark.long
+@pytest.mark.thorough
 async def test_the_commands_print_what_the_year_shows() -> None:
     """hack/update-docs --year writes it; rows of copies stand in the order of GUIDs, which are random."""
     assert sorted(words(await printed("hack/year.py"))) == sorted(words(shown_by(YEAR)))
@@ -243,7 +243,7 @@ async def test_the_demo_can_be_told_otherwise(command: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("servers")
-@pytest.mark.long
+@pytest.mark.thorough
 async def test_the_story_of_two_instances_prints_the_steps_that_its_page_shows() -> None:
     """hack/update-docs --ha writes it."""
     assert steps(await printed("hack/ha.py")) == steps(timeline("hack/demo --ha"))
